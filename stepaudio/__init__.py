@@ -1,0 +1,1 @@
+"""stepaudio: someone speaks; the program hears, thinks and speaks back."""
