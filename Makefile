@@ -1,0 +1,44 @@
+# make run    set up, then answer a sample spoken question aloud
+# make test   set up with the dev tools, then run every test
+# make check  format, lint, types and the fast tests: the working loop
+# make demo   open the voice chat page
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run test check format demo env dev models clean
+
+run: env models
+	@mkdir -p out
+	@$(BIN)/stepaudio speak "What is the capital of France?" --voice ben -o out/question.wav
+	@$(BIN)/stepaudio chat out/question.wav -o out/reply.wav
+	@echo "Open the page with: make demo"
+
+demo: env models
+	@$(BIN)/stepaudio demo
+
+test: dev models
+	@$(PYTEST)
+
+check: dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not e2e and not browser"
+
+format: dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+env:
+	@$(PYTHON) bootstrap.py demo
+
+dev:
+	@$(PYTHON) bootstrap.py demo dev
+
+models:
+	@$(BIN)/stepaudio models pull nano
+
+clean:
+	@rm -rf .venv out runs build *.egg-info

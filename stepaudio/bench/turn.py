@@ -1,0 +1,53 @@
+"""The suite `turn`: a spoken question answered aloud by nano, step by step and end to end."""
+
+import time
+from collections.abc import Callable
+
+from stepaudio.bench.result import BenchResult, Figure, peak_memory_mb
+
+QUESTION = "Can you tell me what the capital of France is?"  # ten words
+SENTENCE = "The quick brown fox jumps over the lazy dog, and then it walks home through the quiet evening rain."
+
+
+def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
+    """Measure transcribe RTF, LM tokens/s, speak RTF, first audio, the whole turn and peak memory.
+
+    Every figure is taken `repeats` times after one warm-up turn that loads the weights.
+    """
+    from stepaudio.api import load
+    from stepaudio.bench.lm import nano_tokens_per_second
+
+    sa = load("nano")
+    progress("bench: making the question")
+    question = sa.speak(QUESTION, voice="ben", seed=0)
+    started = time.perf_counter()
+    sa.chat(seed=0).send(question)
+    warm_up = time.perf_counter() - started
+
+    samples: dict[str, list[float]] = {name: [] for name in UNITS}
+    for turn in range(repeats):
+        progress(f"bench: turn {turn + 1} of {repeats}")
+        samples["transcribe_rtf"].append(sa.transcribe(question).rtf)
+        samples["lm_tokens_per_s"].append(nano_tokens_per_second(sa.family.mind))
+        started = time.perf_counter()
+        speech = sa.speak(SENTENCE, seed=0)
+        samples["speak_rtf"].append((time.perf_counter() - started) / speech.seconds)
+        timings = sa.chat(seed=0).send(question).timings
+        samples["first_text_s"].append(timings.first_text_s or 0.0)
+        samples["first_audio_s"].append(timings.first_audio_s or 0.0)
+        samples["turn_s"].append(timings.total_s or 0.0)
+    samples["peak_memory_mb"].append(peak_memory_mb())
+    figures = tuple(Figure(name, UNITS[name], tuple(values)) for name, values in samples.items())
+    note = f"Question: {question.seconds:.1f} s, {len(QUESTION.split())} words. First turn with loading: {warm_up:.1f} s."
+    return BenchResult("turn", figures, (note,))
+
+
+UNITS = {
+    "transcribe_rtf": "s/s",
+    "lm_tokens_per_s": "tokens/s",
+    "speak_rtf": "s/s",
+    "first_text_s": "s",
+    "first_audio_s": "s",
+    "turn_s": "s",
+    "peak_memory_mb": "MB",
+}

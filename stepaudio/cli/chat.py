@@ -1,0 +1,81 @@
+"""`stepaudio chat`: one spoken question answered, or a conversation at the microphone."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepaudio.cli.common import Json, Model, Out, Seed, StyleTags, VoiceName, check_out, emit, read_input, tell
+from stepaudio.errors import InputError
+
+if TYPE_CHECKING:
+    from stepaudio.results import Reply
+
+
+def chat(
+    question: Annotated[
+        str | None, typer.Argument(help="A spoken question; - is stdin; without it the microphone is used.")
+    ] = None,
+    out: Out = None,
+    system: Annotated[str | None, typer.Option("--system", help="Instructions to the model.")] = None,
+    voice: VoiceName = None,
+    style: StyleTags = None,
+    seed: Seed = None,
+    model: Model = "nano",
+    json: Json = False,
+) -> None:
+    """Answer a spoken QUESTION aloud; the reply is written to reply.wav unless -o says otherwise."""
+    from stepaudio.api import load
+    from stepaudio.dialogue.events import Done, Heard, TextDelta
+
+    if question is None and (out or json):
+        raise InputError("-o and --json need a QUESTION file; without one the microphone is used")
+    if json and out == "-":
+        raise InputError("--json and -o - both want stdout")
+    check_out(out)
+    sa = load(model)
+    session = sa.chat(system=system, voice=voice, style=style, seed=seed)
+    if question is None:
+        from stepaudio.dialogue.microphone import converse
+
+        converse(session, tell)
+        return
+    reply: Reply | None = None
+    quiet = json or out == "-"
+    for event in session.turn(read_input(question)):
+        if isinstance(event, Heard) and not quiet:
+            typer.echo(f"You:   {event.transcript.text}\nReply: ", nl=False)
+        elif isinstance(event, TextDelta) and not quiet:
+            typer.echo(event.text, nl=False)
+        elif isinstance(event, Done):
+            reply = event.reply
+    if reply is None or reply.audio is None:
+        raise InputError("the model gave an answer that cannot be spoken; try another question")
+    out = out or "reply.wav"
+    if out == "-":
+        sys.stdout.buffer.write(reply.audio.to_wav_bytes())
+        return
+    reply.audio.save(out)
+    timings = {
+        name: None if value is None else round(value, 3)
+        for name, value in (
+            ("transcribe_s", reply.timings.transcribe_s),
+            ("first_text_s", reply.timings.first_text_s),
+            ("first_audio_s", reply.timings.first_audio_s),
+            ("total_s", reply.timings.total_s),
+        )
+    }
+    if json:
+        emit(
+            {
+                "transcript": reply.transcript,
+                "reply": reply.text,
+                "reply_audio": out,
+                "tool_calls": [],
+                "model": reply.model,
+                "timings": timings,
+            }
+        )
+        return
+    spent = ", ".join(f"{name.removesuffix('_s').replace('_', ' ')} {value} s" for name, value in timings.items())
+    typer.echo(f"\nTimes: {spent}\nSound: {out} ({reply.audio.seconds:.1f} s)")

@@ -1,0 +1,1 @@
+"""Conversations: the events of a turn, the turn detector and the chat session."""
