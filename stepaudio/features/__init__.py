@@ -1,0 +1,1 @@
+"""Front ends: resampling, log-mel spectrograms, Kaldi filter banks, level and silence."""
