@@ -1,4 +1,4 @@
-"""Step-Audio 2's ears inside the language model: Whisper-style encoder, adaptor to 12.5 Hz, feature injection.
+"""How a language model hears: Whisper-style encoder, adaptor to 12.5 Hz, feature injection.
 
 Source: arXiv 2507.16632, section 3; state-dict keys are those of the released checkpoints (``encoder.*``,
 ``adapter.*``). nano uses the same classes at its own size.
@@ -67,7 +67,7 @@ class Attention(nn.Module):
         def split(y: Tensor) -> Tensor:
             return y.view(batch, frames, self.heads, -1).transpose(1, 2)
 
-        # Both sides are scaled, as in training: one full scale would overflow bfloat16's precision differently.
+        # Both sides are scaled, as in training: one full scale would round differently in bfloat16.
         scores = (split(self.query(x)) * scale) @ (split(self.key(x)) * scale).transpose(-1, -2)
         if bias is not None:
             scores = scores + bias
@@ -128,8 +128,8 @@ class Encoder(nn.Module):
             lengths: (batch,) valid frames of each.
 
         Returns:
-            (batch, frames', n_state) and (batch,) valid frames'. Only keys are masked: padding in a batch leaks
-            into the last valid frame through convolution and pooling, as in the reference.
+            (batch, frames', n_state) and (batch,) valid frames'. Only keys are masked: padding in a batch
+            leaks into the last valid frame through convolution and pooling, as in the reference.
         """
         bias = key_bias(lengths, mel.shape[-1], mel.dtype)
         x = self.embed(mel)
@@ -142,9 +142,9 @@ class Encoder(nn.Module):
 
 
 def key_bias(lengths: Tensor, frames: int, dtype: torch.dtype) -> Tensor | None:
-    """Return the additive bias (batch, 1, 1, ceil(frames / 2)) that hides padded keys; ``None`` when none is.
+    """Return the additive bias (batch, 1, 1, ceil(frames / 2)) that hides padded keys, or ``None``.
 
-    The mask over mel frames is subsampled from index 1 for an even number of frames and from 0 for an odd one.
+    The mask over mel frames is subsampled from index 1 for an even number of frames, from 0 for an odd one.
     """
     valid = torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
     kept = valid[:, (frames + 1) % 2 :: 2]
@@ -200,7 +200,7 @@ class SpeechEncoder(nn.Module):
         return model.eval().requires_grad_(False)
 
     def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map log-mels (batch, n_mels, frames) to features (batch, frames', llm_dim) and their valid lengths."""
+        """Map log-mels (batch, n_mels, frames) to features (batch, frames', llm_dim) and valid lengths."""
         return self.adapter(*self.encoder(mel, lengths))
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Step-Audio 2's 25 s pieces: how sound is cut for the encoder, and how many positions it takes in the prompt."""
+"""Step-Audio 2's 25 s pieces: how sound is cut for the encoder, and how many prompt positions it takes."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def valid_frames(samples: int) -> int:
 
 
 def encoder_length(frames: int, *, pool: bool = True) -> int:
-    """Return the encoder's valid output frames for `frames` valid mel frames: halved, and halved again by pooling."""
+    """Return the encoder's valid frames for `frames` valid mel frames: halved, and again by pooling."""
     halved = (frames + 1) // 2
     return halved // 2 if pool else halved
 
@@ -45,7 +45,7 @@ def adaptor_length(frames: int, *, kernel: int = 3, stride: int = 2) -> int:
 def placeholder_count(samples: int) -> int:
     """Return how many ``<audio_patch>`` one piece takes: 12.5 a second, 0 when shorter than 25 ms.
 
-    This is the rule of the released client, on two frames less than the mel has; the serving fork counts on all
-    frames and differs by one for a quarter of the lengths.
+    This is the rule of the released client, on two frames less than the mel has; the serving fork counts on
+    all frames and differs by one for a quarter of the lengths.
     """
     return adaptor_length(encoder_length(valid_frames(samples)))

@@ -1,4 +1,4 @@
-"""Step-Audio 2's encoder, adaptor and feature injection against the golden vectors, and their length rules."""
+"""Step-Audio 2's encoder, adaptor and feature injection against the golden vectors; length rules."""
 
 import json
 from pathlib import Path
