@@ -5,11 +5,12 @@ three of B cover the same 120 ms, so the language model sees groups A A B B B ov
 0..1023, B is 1024..5119.
 
 **The tail.** Clips rarely end on a whole group. The official tokenizer drops what is left of both streams,
-up to one group (120 ms) and more where one stream is the longer. Here the default, ``tail="keep"``, goes on with the same walk - up to two of A, then up to three of B, until both are
-used up - so the last groups are merely short. Since an index says which stream it belongs to, nothing else
-is needed to take the streams apart again, and ``tail="drop"`` is always a prefix of ``tail="keep"``. Keep
-is the default because encoding, storing and decoding a clip must not shorten it; prompts for the official
-checkpoints, which never saw a short group in training, use drop.
+up to one group (120 ms) and more where one stream is the longer. Here the default, ``tail="keep"``, goes on
+with the same walk - up to two of A, then up to three of B, until both are used up - so the last groups are
+merely short. Since an index says which stream it belongs to, nothing else is needed to take the streams
+apart again, and ``tail="drop"`` is always a prefix of ``tail="keep"``. Keep is the default because encoding,
+storing and decoding a clip must not shorten it; prompts for the official checkpoints, which never saw a
+short group in training, use drop.
 """
 
 import re
