@@ -112,7 +112,7 @@ class Message:
             )
         for part in self.content:
             if not isinstance(part, _ALLOWED[self.role]):
-                raise InputError(f"a {self.role} message cannot hold a {type(part).__name__}")
+                raise InputError(f"the {self.role} turn cannot hold {type(part).__name__}")
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stepaudio.lm.prompts.messages import ToolCallPart
 
@@ -29,7 +29,9 @@ class ParsedReply:
 
 def render_call(call: ToolCallPart) -> str:
     """Return `call` as the model writes it."""
-    return f"{CALL_START}function\n{call.name}\n{call.arguments_json()}{CALL_END}"
+    # An end mark inside an argument would end the call; JSON lets the slash be escaped.
+    arguments = call.arguments_json().replace(CALL_END, CALL_END.replace("/", "\\/"))
+    return f"{CALL_START}function\n{call.name}\n{arguments}{CALL_END}"
 
 
 def parse_reply(reply: str) -> ParsedReply:
@@ -48,6 +50,50 @@ def parse_reply(reply: str) -> ParsedReply:
     if CALL_START in text:
         return ParsedReply(reply, (), "a tool call is not finished")
     return ParsedReply(text, tuple(calls))
+
+
+@dataclass
+class CallsState:
+    """What is held back of a streamed reply; make one with `start_calls`."""
+
+    held: str = field(default="")
+
+
+def start_calls() -> CallsState:
+    """Begin a streamed reply."""
+    return CallsState()
+
+
+def push_text(state: CallsState, delta: str) -> ParsedReply:
+    """Give out what can be said already and the calls that are complete.
+
+    Text is held back only while it may be a call. A malformed call is dropped from what is said (it is no
+    speech) and `problem` tells it.
+    """
+    state.held += delta
+    text, calls, problem = "", [], None
+    while (at := state.held.find(CALL_START)) >= 0:
+        text += state.held[:at]
+        state.held = state.held[at:]
+        end = state.held.find(CALL_END)
+        if end < 0:
+            return ParsedReply(text, tuple(calls), problem)
+        parsed = parse_call(state.held[len(CALL_START) : end])
+        if isinstance(parsed, str):
+            problem = problem or parsed
+        else:
+            calls.append(parsed)
+        state.held = state.held[end + len(CALL_END) :]
+    keep = next((n for n in range(len(CALL_START) - 1, 0, -1) if state.held.endswith(CALL_START[:n])), 0)
+    cut = len(state.held) - keep
+    text, state.held = text + state.held[:cut], state.held[cut:]
+    return ParsedReply(text, tuple(calls), problem)
+
+
+def finish_calls(state: CallsState) -> ParsedReply:
+    """Give out what is still held: the start of a call that never ended is text, with `problem` set."""
+    held, state.held = state.held, ""
+    return ParsedReply(held, (), "a tool call is not finished" if held.startswith(CALL_START) else None)
 
 
 def parse_call(body: str) -> ToolCallPart | str:
