@@ -42,6 +42,11 @@ class StepAudio:
         """The name of the model."""
         return self.family.name
 
+    def warm_up(self) -> None:
+        """Read all weights into memory now instead of at first use."""
+        for box in (self.family.ears, self.family.mind, self.family.mouth):
+            box.load()
+
     def transcribe(self, source: Source, *, language: str | None = None) -> Transcript:
         """Recognise the speech of one clip.
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class Ears(Protocol):
     """Speech recognition."""
 
+    def load(self) -> object:
+        """Read the weights into memory, which otherwise happens at first use."""
+        ...
+
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:
         """Yield the segments of `audio` as they are recognised.
 
@@ -32,6 +36,10 @@ class Ears(Protocol):
 class Mind(Protocol):
     """A language model that answers a conversation."""
 
+    def load(self) -> object:
+        """Read the weights into memory, which otherwise happens at first use."""
+        ...
+
     def stream(self, messages: "Sequence[Message]", *, cancel: CancelToken | None = None) -> Iterator[str]:
         """Yield the reply to `messages` as text deltas; stops early when `cancel` is stale."""
         ...
@@ -44,6 +52,10 @@ class Mouth(Protocol):
     sample_rate: int
     default_voice: str
     languages: tuple[str, ...]
+
+    def load(self) -> object:
+        """Read the weights into memory, which otherwise happens at first use."""
+        ...
 
     def voice(self, name: str) -> "Voice":
         """Return the voice called `name` (or a mix of them); raises `InputError` when there is none."""

@@ -6,12 +6,15 @@ from stepaudio.families.base import Family
 
 def load_family(name: str, *, pull: bool = True) -> Family:
     """Return the family called `name`; see `stepaudio.load`."""
-    from stepaudio.hub import ensure, load_card
+    from stepaudio import hub
 
-    card = load_card(name)
+    card = hub.load_card(name)
     if card.family == "nano":
         from stepaudio.families.nano import load_nano
 
-        ensure(name, pull=pull)
-        return load_nano()
-    raise ModelError(f"{name}: family {card.family!r} has no loader")
+        if pull and not hub.is_present(card):
+            from stepaudio.hub.progress import terminal_progress
+
+            hub.pull(card, progress=terminal_progress())
+        return load_nano(hub.folders(card))
+    raise ModelError(f"{name}: no loader for the family {card.family!r}")
