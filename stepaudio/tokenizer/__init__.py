@@ -1,0 +1,1 @@
+"""Speech tokenizers: the linguistic stream, the semantic streams and the pair of them."""
