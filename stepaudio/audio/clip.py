@@ -178,10 +178,10 @@ def to_float32(array: np.ndarray) -> np.ndarray:
             return array.astype(np.float32, copy=False)
     if kind in "iu" and bits <= 32:
         middle = 2.0 ** (bits - 1)
-        offset = middle if kind == "u" else 0.0
         # 32-bit integers pass through float64, so that each is rounded once.
         wide = np.float32 if bits <= 16 else np.float64
-        return ((array.astype(wide) - wide(offset)) / wide(middle)).astype(np.float32, copy=False)
+        centred = np.subtract(array, middle if kind == "u" else 0.0, dtype=wide)
+        return np.asarray(centred / middle, dtype=np.float32)
     raise AudioError(
         f"samples of type {array.dtype} have no known full scale: use floats or 8, 16 or 32-bit integers"
     )

@@ -66,7 +66,7 @@ def decode(file: BinaryIO, start: int, size: int, sink: Sink) -> None:
         sound = soundfile.SoundFile(_View(file, start, size))
     except (soundfile.SoundFileError, TypeError, ValueError, OverflowError) as error:
         if getattr(error, "code", None) in _CODEC_CODES:
-            raise UnknownCodecError(_reason(error)) from None
+            raise UnknownCodecError(f"its codec is not supported ({_reason(error)})") from None
         raise AudioError(f"damaged or not what it claims to be ({_reason(error)})") from None
     with sound:
         rate, channels = sound.samplerate, sound.channels
@@ -104,4 +104,6 @@ def _has_length_header(file: BinaryIO, start: int) -> bool:
 
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "error_string", "") or error).strip().rstrip(".")
+    if "regular file" in text:  # libsndfile's words for an MP3 without a frame in it
+        return "no frame found"
     return text.removeprefix("Error : ").removeprefix("Error ") or type(error).__name__

@@ -1,0 +1,66 @@
+"""Read many damaged files in this process, which the test started for that; print what came of it as JSON.
+
+    python tests/audio_campaign.py COUNT SEED
+
+Ends with a traceback when any file gives anything but a clip within the caps or one AudioError line.
+"""
+
+import json
+import random
+import resource
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+from audio_files import KINDS, damage, encoded, random_edits
+
+from stepaudio.audio import Audio, Limits
+from stepaudio.errors import AudioError
+
+LIMITS = Limits(max_encoded_bytes=8 * 2**20, max_seconds=60, max_decoded_bytes=64 * 2**20)
+
+
+def check(data: bytes) -> str:
+    """Read one file; returns "clip" or the error's line."""
+    try:
+        clip = Audio.read(data, limits=LIMITS)
+    except AudioError as error:
+        line = str(error)
+        assert line.startswith("audio: "), line
+        assert line.isprintable(), line
+        assert len(line) < 300, line
+        return line
+    assert clip.samples.dtype == np.float32
+    assert clip.samples.size > 0
+    assert np.isfinite(clip.samples).all()
+    assert clip.seconds <= LIMITS.max_seconds
+    assert clip.samples.nbytes <= LIMITS.max_decoded_bytes
+    return "clip"
+
+
+def main(count: int, seed: int) -> None:
+    chance = random.Random(seed)
+    outcomes: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    slowest = 0.0
+    for index in range(count):
+        kind = KINDS[index % len(KINDS)]
+        edits = random_edits(chance)
+        # So that a native crash or a hang leaves a trace of its file.
+        print(f"{index} {kind} {edits}", file=sys.stderr)
+        begun = time.perf_counter()
+        outcome = check(damage(encoded(kind), edits))
+        slowest = max(slowest, time.perf_counter() - begun)
+        outcomes["clip" if outcome == "clip" else "error"] += 1
+        reasons[" ".join(word for word in outcome.split() if not word[0].isdigit())] += 1
+    peak = {
+        who: resource.getrusage(which).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20)
+        for who, which in (("reader", resource.RUSAGE_SELF), ("guarded", resource.RUSAGE_CHILDREN))
+    }
+    report = {**outcomes, "files": count, "peak_rss_mib": peak, "slowest_s": round(slowest, 2)}
+    print(json.dumps({**report, "reasons": dict(reasons.most_common(60))}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
