@@ -71,7 +71,8 @@ def push_text(state: CallsState, delta: str) -> ParsedReply:
     speech) and `problem` tells it.
     """
     state.held += delta
-    text, calls, problem = "", [], None
+    text, problem = "", None
+    calls: list[ToolCallPart] = []
     while (at := state.held.find(CALL_START)) >= 0:
         text += state.held[:at]
         state.held = state.held[at:]
