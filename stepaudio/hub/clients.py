@@ -6,6 +6,7 @@ be stopped at once, and shows its progress by the bytes that lie in its folder.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,4 +138,5 @@ def _reason(output: str, code: int) -> str:
     line = (errors or lines or [f"the client ended with code {code}"])[-1]
     if "No module named pip" in line:
         return "pip is not installed in this environment (python -m ensurepip puts it there)"
-    return line[:300]
+    # A traceback of huggingface_hub ends with the exception's dotted name and what it says.
+    return re.sub(r"^[\w.]+Error: ", "", line)[:300]

@@ -26,5 +26,6 @@ def speaker_ge2e(inputs: dict[str, Path], folder: Path) -> None:
         # similarity_weight and similarity_bias belong to the training loss.
         tensors = {key: value.float().contiguous() for key, value in state.items() if "similarity" not in key}
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, AttributeError, EOFError) as error:
-        raise ModelError(f"pretrained.pt is not a GE2E checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"pretrained.pt is not a GE2E checkpoint: {reason}") from error
     save_file(tensors, folder / "model.safetensors")

