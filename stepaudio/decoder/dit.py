@@ -191,11 +191,13 @@ class DiT(nn.Module):
 
     def _zero_gates(self) -> None:
         # adaLN-Zero: an untrained block is the identity (Peebles & Xie 2023)
-        for module in (*(block.adaLN_modulation for block in self.blocks), self.final_layer.adaLN_modulation):
-            nn.init.zeros_(module[1].weight)
-            nn.init.zeros_(module[1].bias)
-        nn.init.zeros_(self.final_layer.linear.weight)
-        nn.init.zeros_(self.final_layer.linear.bias)
+        zeroed: list[nn.Module] = [self.final_layer.linear, self.final_layer.adaLN_modulation[1]]
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            zeroed.append(block.adaLN_modulation[1])
+        for module in zeroed:
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
 
     def start(self, *, newest_first: bool = False) -> DiTState:
         """A state without a past."""

@@ -81,10 +81,8 @@ class FlowDecoder(nn.Module):
         Raises:
             InputError: if there are no codes, or ids or shapes do not fit.
         """
-        codes, (prompt_codes, prompt_mel) = (
-            self.check_codes(codes),
-            self.check_prompt(codes, prompt_codes, prompt_mel),
-        )
+        codes = self.check_codes(codes)
+        prompt_codes, prompt_mel = self.check_prompt(codes, prompt_codes, prompt_mel)
         if not codes.shape[1]:
             raise InputError("there are no codes to decode")
         known, made = prompt_mel.shape[2], max(1, self.config.frames(codes.shape[1]))

@@ -139,6 +139,30 @@ class Resample(nn.Module):
         return out
 
 
+class Stage(nn.ModuleList):
+    """A ResNet block, transformer blocks, and what changes the rate of time at the end, if anything."""
+
+    def __init__(self, before: int, after: int, config: UNetConfig, tail: nn.Module | None = None) -> None:
+        blocks = nn.ModuleList(TransformerBlock(after, config) for _ in range(config.n_blocks))
+        resnet = ResNetBlock(before, after, FF_RATIO * config.channels[0], config.groups)
+        super().__init__([resnet, blocks] if tail is None else [resnet, blocks, tail])
+
+    def forward(self, x: Tensor, keep: Tensor, time: Tensor, padded: bool) -> Tensor:
+        """(batch, before, T) -> (batch, after, T), without the tail; `keep` (batch, 1, T) is 0 on padding."""
+        resnet, blocks = self[0], self[1]
+        assert isinstance(blocks, nn.ModuleList)
+        x = resnet(x, keep, time).transpose(1, 2)
+        attend = (keep > 0)[:, :, None] if padded else None
+        for block in blocks:
+            x = block(x, attend)
+        return x.transpose(1, 2)
+
+    @property
+    def halves(self) -> bool:
+        """Whether the tail halves or doubles time."""
+        return isinstance(self[2], Resample)
+
+
 def _conv(width: int) -> nn.Conv1d:
     return nn.Conv1d(width, width, 3, padding=1)
 
@@ -149,12 +173,8 @@ class UNet(nn.Module):
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
         widths = config.channels
-        inputs, time_size = 4 * channels, FF_RATIO * widths[0]
-        self.time_mlp = TimeEmbedding(inputs, time_size)
-
-        def stage(before: int, after: int, *tail: nn.Module) -> nn.ModuleList:
-            blocks = nn.ModuleList(TransformerBlock(after, config) for _ in range(config.n_blocks))
-            return nn.ModuleList([ResNetBlock(before, after, time_size, config.groups), blocks, *tail])
+        inputs = 4 * channels
+        self.time_mlp = TimeEmbedding(inputs, FF_RATIO * widths[0])
 
         def down(width: int, last: bool) -> nn.Module:
             return _conv(width) if last else Resample(nn.Conv1d(width, width, 3, 2, 1))
@@ -165,12 +185,14 @@ class UNet(nn.Module):
         final = len(widths) - 1
         before, ups = (inputs, *widths), (*reversed(widths), widths[0])
         self.down_blocks = nn.ModuleList(
-            stage(before[i], width, down(width, i == final)) for i, width in enumerate(widths)
+            Stage(before[i], width, config, down(width, i == final)) for i, width in enumerate(widths)
         )
-        self.mid_blocks = nn.ModuleList(stage(widths[-1], widths[-1]) for _ in range(config.num_mid_blocks))
+        self.mid_blocks = nn.ModuleList(
+            Stage(widths[-1], widths[-1], config) for _ in range(config.num_mid_blocks)
+        )
         # the input of an up stage is doubled by the skip of the same level
         self.up_blocks = nn.ModuleList(
-            stage(2 * ups[i], ups[i + 1], up(ups[i + 1], i == final)) for i in range(len(widths))
+            Stage(2 * ups[i], ups[i + 1], config, up(ups[i + 1], i == final)) for i in range(len(widths))
         )
         self.final_block = ConvBlock(ups[-1], ups[-1], config.groups)
         self.final_proj = nn.Conv1d(ups[-1], channels, 1)
@@ -193,27 +215,19 @@ class UNet(nn.Module):
         keep = x.new_ones(1, 1, x.shape[2]) if mask is None else mask[:, None].to(x.dtype)
         padded = mask is not None
         skips, masks = [], [keep]
-        for resnet, blocks, tail in self.down_blocks:  # type: ignore[misc]
-            x = self._stage(resnet, blocks, x, masks[-1], now, padded)
+        for stage in self.down_blocks:
+            assert isinstance(stage, Stage)
+            x = stage(x, masks[-1], now, padded)
             skips.append(x)
-            x = tail(x * masks[-1])
-            masks.append(masks[-1][:, :, ::2] if isinstance(tail, Resample) else masks[-1])
+            x = stage[2](x * masks[-1])
+            masks.append(masks[-1][:, :, ::2] if stage.halves else masks[-1])
         keep = masks.pop()
-        for resnet, blocks in self.mid_blocks:  # type: ignore[misc]
-            x = self._stage(resnet, blocks, x, keep, now, padded)
-        for resnet, blocks, tail in self.up_blocks:  # type: ignore[misc]
+        for stage in self.mid_blocks:
+            x = stage(x, keep, now, padded)
+        for stage in self.up_blocks:
+            assert isinstance(stage, Stage)
             keep, skip = masks.pop(), skips.pop()
             x = torch.cat((x[:, :, : skip.shape[2]], skip), 1)
-            x = tail(self._stage(resnet, blocks, x, keep, now, padded) * keep)
+            x = stage[2](stage(x, keep, now, padded) * keep)
         out: Tensor = self.final_proj(self.final_block(x, keep) * keep) * keep
         return out
-
-    @staticmethod
-    def _stage(
-        resnet: nn.Module, blocks: nn.ModuleList, x: Tensor, keep: Tensor, time: Tensor, padded: bool
-    ) -> Tensor:
-        x = resnet(x, keep, time).transpose(1, 2)
-        attend = (keep > 0)[:, :, None] if padded else None
-        for block in blocks:
-            x = block(x, attend)
-        return x.transpose(1, 2)
