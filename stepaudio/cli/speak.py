@@ -25,6 +25,7 @@ def speak(
     """Say TEXT. Without -o the speech is written to speech.wav."""
     from stepaudio.api import load
     from stepaudio.audio import concat
+    from stepaudio.audio.writing import to_int16
 
     if stream and (out or json):
         raise InputError("--stream writes PCM to stdout; it does not go together with -o or --json")
@@ -40,7 +41,7 @@ def speak(
     for chunk in sa.stream(said, voice=voice, style=style, seed=seed):
         first = first or time.perf_counter() - started
         if stream:
-            sys.stdout.buffer.write(chunk.to_pcm16())
+            sys.stdout.buffer.write(to_int16(chunk.samples).tobytes())
             sys.stdout.buffer.flush()
         else:
             chunks.append(chunk)

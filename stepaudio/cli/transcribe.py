@@ -1,13 +1,15 @@
 """`stepaudio transcribe`: speech to text, subtitles or JSON."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stepaudio.cli.common import Json, Model, emit, read_input, tell
 from stepaudio.errors import AudioError
-from stepaudio.results import Transcript
+
+if TYPE_CHECKING:
+    from stepaudio.results import Transcript
 
 
 class Format(StrEnum):

@@ -12,9 +12,5 @@ def load_family(name: str, *, pull: bool = True) -> Family:
     if card.family == "nano":
         from stepaudio.families.nano import load_nano
 
-        if pull and not hub.is_present(card):
-            from stepaudio.hub.progress import terminal_progress
-
-            hub.pull(card, progress=terminal_progress())
-        return load_nano(hub.folders(card))
+        return load_nano(hub.ensure(name, pull=pull))
     raise ModelError(f"{name}: no loader for the family {card.family!r}")
