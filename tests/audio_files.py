@@ -111,7 +111,7 @@ def wav(
     promise: int | None = None,
 ) -> bytes:
     """A WAV file whose header says what we want it to say."""
-    block = channels * bits // 8
+    block = channels * bits // 8 % 65_536
     head = struct.pack("<HHIIHH", tag, channels, rate, rate * block % 2**32, block, bits)
     length = len(data) if promise is None else promise
     body = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", length) + data

@@ -27,6 +27,8 @@ from stepaudio.errors import AudioError
 
 # Room for the decoders' own tables and buffers beside the decoded sound.
 _WORKING_BYTES = 512 * 2**20
+# Even a busy machine decodes five times faster than real time; this is what it may take besides.
+_BASE_SECONDS = 60.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from stepaudio.audio.guard import main; main(sys.argv[2])"
@@ -67,7 +69,7 @@ def decode_guarded(
     command = [sys.executable, "-P", "-c", _START, json.dumps(sys.path), json.dumps(asdict(job))]
     # Several BLAS threads would take address space and start-up time for nothing.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    seconds = 60 + limits.max_seconds / 5
+    seconds = _BASE_SECONDS + limits.max_seconds / 5
     with contextlib.ExitStack() as stack:
         try:
             if isinstance(file, io.BytesIO):

@@ -26,11 +26,13 @@ class Sink:
 
     def expect(self, frames: int, rate: int) -> None:
         """Refuse at once a header that promises more than the cap: it is too long, or it lies."""
+        check_rate(rate)
         if frames > self._limits.max_seconds * rate:
             raise too_long(self._limits)
 
     def push(self, block: np.ndarray, rate: int) -> None:
         """Take ``(n, channels)`` float32 samples at ``rate`` Hz."""
+        check_rate(rate)
         if not self._rate:
             self._start(rate)
         if rate != self._rate:
@@ -53,7 +55,6 @@ class Sink:
         return np.frombuffer(self._kept, dtype=np.float32), self._target or self._rate
 
     def _start(self, rate: int) -> None:
-        check_rate(rate)
         self._rate = rate
         if self._target is not None and self._target != rate:
             import soxr

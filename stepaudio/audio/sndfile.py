@@ -62,8 +62,14 @@ def decode(file: BinaryIO, start: int, size: int, sink: Sink) -> None:
     """
     import soundfile
 
+    class Sequential(soundfile.SoundFile):
+        """Read straight on: soundfile seeks after every block otherwise, which fails in a streamed FLAC."""
+
+        def seekable(self) -> bool:
+            return False
+
     try:
-        sound = soundfile.SoundFile(_View(file, start, size))
+        sound = Sequential(_View(file, start, size))
     except (soundfile.SoundFileError, TypeError, ValueError, OverflowError) as error:
         if getattr(error, "code", None) in _CODEC_CODES:
             raise UnknownCodecError(f"its codec is not supported ({_reason(error)})") from None
@@ -74,7 +80,7 @@ def decode(file: BinaryIO, start: int, size: int, sink: Sink) -> None:
             raise UnknownCodecError("MP3 in another container")  # mpg123 would write to our stderr
         believable = sound.format != "MP3" or _has_length_header(file, start)
         promised = sound.frames if believable and sound.frames < _UNKNOWN_FRAMES else 0
-        sink.expect(promised, max(rate, 1))
+        sink.expect(promised, rate)
         decoded = 0
         frames = max(1, BLOCK_VALUES // channels)
         while True:

@@ -4,6 +4,8 @@ Decoders play a cut file up to the cut without a word, so the promise is read he
 that make one. MP3, AAC and AMR streams promise nothing (but see ``sndfile.py`` for MP3's Xing header).
 """
 
+import math
+import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -57,6 +59,8 @@ def _promised_end(file: BinaryIO, container: Container, size: int) -> int:
             return _chunk_end(file, start, _CAF, b"data")
         case "W64":
             return _chunk_end(file, start, _W64, b"data")
+        case "NIST":
+            return _nist_end(file, start)
         case "AU":
             return _au_end(file, start, "big" if magic == b".snd" else "little")
         case "MP4":
@@ -117,6 +121,15 @@ def _au_end(file: BinaryIO, start: int, order: Literal["little", "big"]) -> int:
     head = file.read(8)
     offset, length = int.from_bytes(head[:4], order), int.from_bytes(head[4:], order)
     return 0 if length == 0 or length in _STREAMED else start + offset + length
+
+
+def _nist_end(file: BinaryIO, start: int) -> int:
+    """NIST SPHERE counts its samples in text; a compressed one (shorten) cannot be told from that."""
+    file.seek(start)
+    text = file.read(1024)
+    fields = dict(re.findall(rb"^(\w+) -i (\d{1,12})\s*$", text, re.MULTILINE))
+    values = [int(fields.get(name, 0)) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    return start + 1024 + math.prod(values) if b"shorten" not in text else 0
 
 
 def _mp4_end(file: BinaryIO, start: int, size: int) -> int:
