@@ -15,7 +15,7 @@ short group in training, use drop.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stepaudio.errors import InputError
@@ -76,6 +76,38 @@ def deinterleave(indices: Sequence[int], *, strict: bool = True) -> tuple[list[i
             if index != wanted:
                 raise InputError(f"audio index {index} at position {position} breaks the 2:3 interleave")
     return linguistic, semantic
+
+
+@dataclass
+class Interleaver:
+    """:func:`interleave` for streams that arrive bit by bit; one instance is the state of one stream.
+
+    Attributes:
+        linguistic: codes that wait for their group to fill.
+        semantic: as ``linguistic``.
+    """
+
+    linguistic: list[int] = field(default_factory=list)
+    semantic: list[int] = field(default_factory=list)
+
+    def push(self, linguistic: Sequence[int], semantic: Sequence[int]) -> list[int]:
+        """Joint indices of the groups that became whole.
+
+        Raises:
+            InputError: as :func:`interleave`.
+        """
+        self.linguistic += linguistic
+        self.semantic += semantic
+        joint = interleave(self.linguistic, self.semantic, tail="drop")
+        groups = len(joint) // sum(GROUP)
+        del self.linguistic[: groups * GROUP[0]], self.semantic[: groups * GROUP[1]]
+        return joint
+
+    def finish(self, *, tail: Tail = "keep") -> list[int]:
+        """Joint indices of the rest, in short groups; none with ``tail="drop"``."""
+        joint = interleave(self.linguistic, self.semantic, tail=tail)
+        self.linguistic, self.semantic = [], []
+        return joint
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from parity import check_ids
 from safetensors.torch import load_file
 
-from stepaudio.codes import STEP_AUDIO, STEP_AUDIO_2, Codes, deinterleave, interleave
+from stepaudio.codes import STEP_AUDIO, STEP_AUDIO_2, Codes, Interleaver, deinterleave, interleave
 from stepaudio.errors import InputError
 
 linguistic_codes = st.lists(st.integers(0, 1023), max_size=40)
@@ -38,6 +39,24 @@ def test_every_prefix_can_be_taken_apart(linguistic, semantic, cut):
     joint = interleave(linguistic, semantic, tail="drop")[:cut]
     first, second = deinterleave(joint)
     assert interleave(first, second) == joint
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.data(),
+    linguistic=linguistic_codes,
+    semantic=semantic_codes,
+    tail=st.sampled_from(["keep", "drop"]),
+)
+def test_interleaving_bit_by_bit_equals_at_once(data, linguistic, semantic, tail):
+    interleaver, joint = Interleaver(), []
+    first = sorted(data.draw(st.lists(st.integers(0, len(linguistic)), min_size=3, max_size=3)))
+    second = sorted(data.draw(st.lists(st.integers(0, len(semantic)), min_size=3, max_size=3)))
+    for one, two in zip(
+        pairwise([0, *first, len(linguistic)]), pairwise([0, *second, len(semantic)]), strict=True
+    ):
+        joint += interleaver.push(linguistic[slice(*one)], semantic[slice(*two)])
+    assert joint + interleaver.finish(tail=tail) == interleave(linguistic, semantic, tail=tail)
 
 
 @settings(max_examples=100, deadline=None)

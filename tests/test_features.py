@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from stepaudio.features import fbank, mel, normalise
-from stepaudio.features.resample import resample
+from stepaudio.features.resample import Resampler, resample
 
 
 def test_mel_front_ends_equal_the_reference(golden):
@@ -72,9 +72,23 @@ def test_resample_length_is_the_ceiling(samples, rates):
     assert resample(wave, *rates).shape == (2, -(-samples * rates[1] // rates[0]))
 
 
-def test_resample_refuses_a_zero_rate():
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]))
+def test_resampling_by_chunks_equals_the_whole(data, rate):
+    wave = torch.randn(data.draw(st.integers(0, 4000)), generator=torch.Generator().manual_seed(0))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wave)), max_size=6)))
+    resampler = Resampler(rate, 16000)
+    state = resampler.start()
+    chunks = [resampler.push(state, piece) for piece in wave.tensor_split(cuts)]
+    whole = resample(wave, rate, 16000)
+    torch.testing.assert_close(torch.cat([*chunks, resampler.finish(state)]), whole, atol=1e-6, rtol=1e-5)
+
+
+def test_resample_refuses_impossible_rates():
     with pytest.raises(ValueError, match="positive"):
         resample(torch.zeros(10), 0, 16000)
+    with pytest.raises(ValueError, match="too large a filter"):
+        resample(torch.zeros(10), 44101, 16000)
 
 
 def test_kaldi_fbank_equals_the_reference(golden):

@@ -120,6 +120,11 @@ class LinguisticTokenizer:
         """Where the network is."""
         return self.centroids.device
 
+    def to(self, device: torch.device | str) -> "LinguisticTokenizer":
+        """Move the network; states made before are of no use afterwards."""
+        cmvn, fbank = self.front_end.cmvn.to(device), self.front_end.fbank
+        return LinguisticTokenizer(self.encoder.to(device), cmvn, self.centroids.to(device), fbank)
+
     def start(self, seed: int = 0) -> LinguisticState:
         """State of a new stream."""
         return LinguisticState(self.front_end.start(seed), self.encoder.start())
