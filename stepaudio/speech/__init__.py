@@ -1,0 +1,1 @@
+"""From text to speech: clauses, normalisation, phonemes, and the stream that joins the clauses."""
