@@ -45,6 +45,19 @@ class TokenPart:
 
 
 @dataclass(frozen=True)
+class SpeechPart:
+    """A spoken reply of the past: its words and its codes.
+
+    Attributes:
+        text: what was said.
+        codes: audio codes (not ids) of the family's speech decoder.
+    """
+
+    text: str
+    codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class ToolCallPart:
     """A tool the assistant asked for.
 
@@ -72,11 +85,11 @@ class ToolResultPart:
     id: str = ""
 
 
-Part = TextPart | AudioPart | TokenPart | ToolCallPart | ToolResultPart
+Part = TextPart | AudioPart | TokenPart | SpeechPart | ToolCallPart | ToolResultPart
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "system": (TextPart,),
     "user": (TextPart, AudioPart, TokenPart),
-    "assistant": (TextPart, TokenPart, ToolCallPart),
+    "assistant": (TextPart, TokenPart, SpeechPart, ToolCallPart),
     "tool": (ToolResultPart, TextPart),
 }
 
@@ -123,8 +136,9 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The words of the message, text parts and tool results joined."""
-        return "".join(part.text for part in self.parts if isinstance(part, (TextPart, ToolResultPart)))
+        """The words of the message: text, speech and tool results joined."""
+        spoken = (TextPart, SpeechPart, ToolResultPart)
+        return "".join(part.text for part in self.parts if isinstance(part, spoken))
 
 
 def system(text: str) -> Message:

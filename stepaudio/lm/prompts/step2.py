@@ -5,7 +5,7 @@ one piece with its markers; in a turn made of parts the header, each part and th
 their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from stepaudio.lm.prompts.messages import (
     AudioPart,
     Message,
     Part,
+    SpeechPart,
     TextPart,
     TokenPart,
     ToolCallPart,
@@ -34,6 +35,7 @@ ROLES = {"system": "system", "user": "human", "assistant": "assistant", "tool": 
 TOOLS_ROLE = "tool_json_schemas"
 
 Piece = str | tuple[int, ...]
+Interleave = Callable[[SpeechPart], Sequence[int]]
 ResultRole = Literal["input", "function_output"]
 
 
@@ -79,7 +81,11 @@ class Prompt:
 
 
 def chat_prompt(
-    messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] = (), dialect: Dialect | None = None
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[dict[str, Any]] = (),
+    dialect: Dialect | None = None,
+    interleave: Interleave | None = None,
 ) -> Prompt:
     """Render a conversation for the instruct and think checkpoints.
 
@@ -90,9 +96,11 @@ def chat_prompt(
         messages: the turns, in order.
         tools: OpenAI-style schemas, declared right after the leading system turn.
         dialect: see `Dialect`.
+        interleave: turns speech of the history into ids (``ta4.interleave`` with the model's vocabulary); not
+            needed when the raw ids were kept (`TokenPart`), which is exact.
     """
     style = dialect or Dialect()
-    builder = _Builder(style)
+    builder = _Builder(style, interleave)
     declaration = f"{BOT}{TOOLS_ROLE}\n{tools_json(tools)}{EOT}" if tools else ""
     leading_system = bool(messages) and messages[0].role == "system"
     if declaration and not leading_system:
@@ -135,8 +143,9 @@ def encoder_samples(audio: Audio) -> np.ndarray:
 class _Builder:
     """Collects pieces and the sounds behind them."""
 
-    def __init__(self, dialect: Dialect):
+    def __init__(self, dialect: Dialect, interleave: Interleave | None = None):
         self.dialect = dialect
+        self.interleave = interleave
         self.pieces: list[Piece] = []
         self.audio: list[np.ndarray] = []
 
@@ -161,6 +170,10 @@ class _Builder:
                 self.pieces.append(audio_group(len(samples)))
         elif isinstance(part, TokenPart):
             self.pieces.append(part.ids)
+        elif isinstance(part, SpeechPart):
+            if self.interleave is None:
+                raise InputError("speech in the history needs `interleave`, which knows the vocabulary")
+            self.pieces.append(tuple(self.interleave(part)))
         elif isinstance(part, ToolCallPart):
             self.pieces.append(render_call(part))
         elif isinstance(part, ToolResultPart):

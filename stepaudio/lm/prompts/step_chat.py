@@ -8,6 +8,7 @@ from stepaudio.errors import InputError
 from stepaudio.lm.prompts.messages import (
     AudioPart,
     Message,
+    SpeechPart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -62,7 +63,7 @@ def _turn(message: Message, audio_text: Callable[[Audio], str] | None) -> str:
         return header
     pieces = []
     for part in message.parts:
-        if isinstance(part, (TextPart, ToolResultPart)):
+        if isinstance(part, (TextPart, SpeechPart, ToolResultPart)):
             pieces.append(part.text)
         elif isinstance(part, ToolCallPart):
             pieces.append(render_call(part))

@@ -1,0 +1,44 @@
+"""A mind that lives on a server: Step-Audio-Chat 130B, Step-Audio 2 or any other model behind vLLM."""
+
+from collections.abc import Iterator, Sequence
+
+from stepaudio.cancel import CancelToken
+from stepaudio.lm.prompts.messages import Message
+from stepaudio.lm.prompts.tool_calls import render_call
+from stepaudio.serving.endpoint import RemoteError
+from stepaudio.serving.openai_client import OpenAIClient
+from stepaudio.serving.wire import ChatOptions, SpeechDelta, TextDelta, ToolCalls
+
+
+class RemoteMind:
+    """Text deltas from a served model.
+
+    Tool calls come at the end of the reply in the families' own syntax (``tool_calls.parse_reply`` reads it),
+    so that a conversation handles local and served models alike.
+    """
+
+    def __init__(self, client: OpenAIClient, options: ChatOptions | None = None):
+        self.client = client
+        self.options = options or ChatOptions()
+
+    def load(self) -> object:
+        """Ask the server for its models, so that a wrong address, key or name shows at once.
+
+        Raises:
+            RemoteError: it cannot be reached, or does not serve the model.
+        """
+        served = self.client.models()
+        name = self.client.server.model
+        if name not in served:
+            raise RemoteError(
+                f"{self.client.server.url}: no model {name!r} there; it serves: {', '.join(served)}"
+            )
+        return self.client
+
+    def stream(self, messages: Sequence[Message], *, cancel: CancelToken | None = None) -> Iterator[str]:
+        """Yield the reply to `messages`; see `OpenAIClient.stream` for errors."""
+        for event in self.client.stream(messages, self.options, cancel=cancel):
+            if isinstance(event, (TextDelta, SpeechDelta)) and event.text:
+                yield event.text
+            elif isinstance(event, ToolCalls):
+                yield "".join(render_call(call) for call in event.calls)
