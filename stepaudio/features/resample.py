@@ -17,7 +17,7 @@ LOWPASS_WIDTH = 6
 ROLLOFF = 0.99
 """Cut-off as a fraction of the lower Nyquist frequency."""
 MAX_COEFFICIENTS = 2**22
-"""Rates with no large common divisor (44101 Hz) would need gigabytes of filters; usual ones stay under 1/10."""
+"""Rates with no large common divisor (44101 Hz) would need gigabytes of filters; usual ones need few."""
 
 
 @lru_cache(maxsize=16)
