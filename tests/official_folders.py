@@ -325,31 +325,31 @@ def mvn(shift: torch.Tensor, scale: torch.Tensor) -> str:
     return out.getvalue()
 
 
-def step1(folder: Path) -> Path:
+def step1(folder: Path, config: dict[str, Any] = STEP1_CONFIG) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(STEP1_CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.model").write_bytes(b"stand-in")
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "modeling_step1.py").write_text("raise SystemExit('code of the folder ran')\n")
-    write_shards(folder, lm_shapes(LMConfig.from_official(STEP1_CONFIG)))
+    write_shards(folder, lm_shapes(LMConfig.from_official(config)))
     return folder
 
 
-def tts(folder: Path) -> Path:
-    step1(folder)
+def tts(folder: Path, config: dict[str, Any] = STEP1_CONFIG) -> Path:
+    step1(folder, config)
     cosyvoice(folder / "CosyVoice-300M-25Hz")
     cosyvoice(folder / "CosyVoice-300M-25Hz-Music")
     return folder
 
 
-def step_audio_2(folder: Path) -> Path:
+def step_audio_2(folder: Path, config: dict[str, Any] = STEP2_CONFIG) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(STEP2_CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.json").write_text("{}")
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "modeling_step_audio_2.py").write_text("raise SystemExit('code of the folder ran')\n")
-    encoder = encoder_shapes(read_encoder(STEP2_CONFIG, "config.json"))
-    write_shards(folder, {**lm_shapes(LMConfig.from_official(STEP2_CONFIG)), **encoder}, count=3)
+    encoder = encoder_shapes(read_encoder(config, "config.json"))
+    write_shards(folder, {**lm_shapes(LMConfig.from_official(config)), **encoder}, count=3)
     token2wav(folder / "token2wav")
     return folder
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -38,15 +39,18 @@ from stepaudio.tokenizer.sanm import SanmConfig
 
 SHAPES = json.loads((official.GOLDEN / "state_dict_shapes.json").read_text())["models"]
 SPEECH = "CosyVoice-300M-25Hz"
+# Nothing here looks at ids, so the embedding tables may be small.
+STEP1 = {**official.STEP1_CONFIG, "vocab_size": 64}
+STEP2 = {**official.STEP2_CONFIG, "text_config": {**official.STEP2_CONFIG["text_config"], "vocab_size": 64}}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("official")
     official.tokenizer(root / "Step-Audio-Tokenizer")
-    official.tts(root / "Step-Audio-TTS-3B")
-    official.step1(root / "Step-Audio-Chat")
-    official.step_audio_2(root / "Step-Audio-2-mini")
+    official.tts(root / "Step-Audio-TTS-3B", STEP1)
+    official.step1(root / "Step-Audio-Chat", STEP1)
+    official.step_audio_2(root / "Step-Audio-2-mini", STEP2)
     return root
 
 
@@ -87,7 +91,7 @@ def test_tts_folder(tts: Path, tmp_path: Path) -> None:
         load_flow(config.flow, load_file(out / name / "flow.safetensors"))
         hift = Hift(config.hift)
         hift.load_state_dict(load_file(out / name / "hift.safetensors"), strict=True)
-    assert LMConfig.read(out) == LMConfig.from_official(official.STEP1_CONFIG)
+    assert LMConfig.read(out) == LMConfig.from_official(STEP1)
     card = load_card(out)
     assert card.family == "step-audio"
     assert is_present(card)
@@ -164,7 +168,7 @@ def test_single_file_model_without_an_index(folders: Path, tmp_path: Path) -> No
     chat = shutil.copytree(folders / "Step-Audio-Chat", tmp_path / "Step-Audio-Chat")
     for shard in chat.glob("*.safetensors*"):
         shard.unlink()
-    official.write_shards(chat, lm_shapes(LMConfig.from_official(official.STEP1_CONFIG)), count=1)
+    official.write_shards(chat, lm_shapes(LMConfig.from_official(STEP1)), count=1)
     (chat / "model.safetensors.index.json").unlink()
     assert convert_folder(chat, tmp_path / "out").is_dir()
 
@@ -329,30 +333,24 @@ def test_compressed_pickle(tts: Path) -> None:
 @given(st.floats(0.0, 0.999))
 @settings(max_examples=25, deadline=None)
 def test_truncated_pickle(keep: float) -> None:
-    with io.BytesIO() as out:
-        torch.save({"a": torch.zeros(64), "b": torch.ones(3)}, out)
-        data = out.getvalue()
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"stepaudio-truncated-{os.getpid()}.pt"  # noqa: S108
-    try:
-        path.write_bytes(data[: int(len(data) * keep)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.pt"
+        torch.save({"a": torch.zeros(64), "b": torch.ones(3)}, path)
+        official.truncate(path, keep)
         with pytest.raises(ModelError):
             load_state(path)
-    finally:
-        path.unlink()
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=50, deadline=None)
 def test_arbitrary_bytes_are_no_pickle_and_no_yaml(data: bytes) -> None:
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"stepaudio-bytes-{os.getpid()}.pt"  # noqa: S108
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.pt"
         path.write_bytes(data)
         with pytest.raises(ModelError):
             load_state(path)
-        with pytest.raises(ModelError):
-            read_cosyvoice(data.decode("latin-1"), "cosyvoice.yaml")
-    finally:
-        path.unlink()
+    with pytest.raises(ModelError):
+        read_cosyvoice(data.decode("latin-1"), "cosyvoice.yaml")
 
 
 @pytest.mark.parametrize("name", ["flow.pt", "hift.pt", "cosyvoice.yaml", "campplus.onnx"])
@@ -450,7 +448,7 @@ def test_index_that_does_not_agree_with_the_shard(tts: Path) -> None:
 
 
 def test_language_model_of_another_size(tts: Path) -> None:
-    config = {**official.STEP1_CONFIG, "intermediate_size": 128}
+    config = {**STEP1, "intermediate_size": 128}
     (tts / "config.json").write_text(json.dumps(config))
     refuse(tts, r"mlp.gate_proj.weight has shape \[96, 48\], the configuration says \[128, 48\]")
 
@@ -464,7 +462,7 @@ def test_shard_that_is_not_floating_point(tts: Path) -> None:
 
 
 def test_unknown_model_type(tts: Path, tmp_path: Path) -> None:
-    (tts / "config.json").write_text(json.dumps({**official.STEP1_CONFIG, "model_type": "gpt2"}))
+    (tts / "config.json").write_text(json.dumps({**STEP1, "model_type": "gpt2"}))
     refuse(tts, "'gpt2' is not one of")
 
 
@@ -530,15 +528,12 @@ def test_no_official_folder(tmp_path: Path) -> None:
         ("<<: {a: 1}", "keys must be plain words"),
         ("x: " + "[" * 60 + "]" * 60, "nested too deeply"),
         ("x: " + "[" * 20000 + "]" * 20000, "nested too deeply"),
+        ("x: '" + "a" * 300_000 + "'", "characters are too many"),
         ("x: [", "not valid YAML"),
-        ("x: 0x" + "", None),
     ],
 )
-def test_hostile_yaml(line: str, words: str | None) -> None:
+def test_hostile_yaml(line: str, words: str) -> None:
     text = official.COSYVOICE_YAML + line + "\n"
-    if words is None:
-        read_cosyvoice(text, "cosyvoice.yaml")
-        return
     with pytest.raises(ModelError) as caught:
         read_cosyvoice(text, "cosyvoice.yaml")
     assert words in str(caught.value)
@@ -614,9 +609,11 @@ def test_centroids_of_another_shape(tokenizer: Path, array: np.ndarray) -> None:
 
 
 def test_centroids_that_claim_more_than_they_have(tokenizer: Path) -> None:
-    path = tokenizer / "linguistic_tokenizer.npy"
-    path.write_bytes(path.read_bytes().replace(b"(1024, 32)", b"(9999999999999, 32)"[:19]))
-    refuse(tokenizer, r"linguistic_tokenizer\.npy")
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 512)}
+    with (tokenizer / "linguistic_tokenizer.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(64))
+    refuse(tokenizer, r"linguistic_tokenizer\.npy: not a plain array")
 
 
 def test_converting_from_the_command_line(tts: Path, tmp_path: Path) -> None:

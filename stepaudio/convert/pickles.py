@@ -1,6 +1,7 @@
 """State dicts out of PyTorch pickles, without running any code of theirs."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +33,9 @@ def load_state(path: Path, *, inside: str | None = None) -> "dict[str, Tensor]":
 
     _refuse_compressed(path)
     try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path.name}: refused: it is not a plain weights file ({_line(error)})") from None
     # The reader answers damage with whatever its parts raise; none of it may reach the user as a traceback.

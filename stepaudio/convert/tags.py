@@ -10,6 +10,7 @@ import yaml
 from stepaudio.errors import ModelError
 
 _MAX_DEPTH = 40
+_MAX_LENGTH = 1 << 18
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 _KINDS = ("!new:", "!name:", "!apply:")
 _REFERENCE = re.compile(r"<(?P<key>\w+)(?P<path>(\[\w+\]|\.\w+)*)>")
@@ -47,9 +48,7 @@ class _Reader:
     def error(self, node: yaml.Node, reason: str) -> ModelError:
         return ModelError(f"{self.where}, line {node.start_mark.line + 1}: {reason}")
 
-    def read(self, node: yaml.Node, depth: int = 0) -> Any:
-        if depth > _MAX_DEPTH:
-            raise self.error(node, "nested too deeply")
+    def read(self, node: yaml.Node) -> Any:
         tag = node.tag
         if tag == "!ref":
             if not isinstance(node, yaml.ScalarNode):
@@ -57,35 +56,35 @@ class _Reader:
             return _Reference(node.value.strip(), node.start_mark.line + 1)
         for kind in _KINDS:
             if tag.startswith(kind):
-                return self._call(node, kind.strip("!:"), tag.removeprefix(kind), depth)
+                return self._call(node, kind.strip("!:"), tag.removeprefix(kind))
         if tag not in _PLAIN:
             raise self.error(node, f"unknown tag {tag.replace('tag:yaml.org,2002:', '!!')[:80]!r}")
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, depth)
+            return self._mapping(node)
         if isinstance(node, yaml.SequenceNode):
-            return [self.read(item, depth + 1) for item in node.value]
+            return [self.read(item) for item in node.value]
         return self._scalar(node)
 
-    def _call(self, node: yaml.Node, kind: str, name: str, depth: int) -> Call:
+    def _call(self, node: yaml.Node, kind: str, name: str) -> Call:
         if not self.allowed(kind, name):
             raise self.error(node, f"tag !{kind}:{name[:80]} is not one of those this conversion knows")
         arguments: dict[str, Any] = {}
         if isinstance(node, yaml.MappingNode):
-            arguments = self._mapping(node, depth)
+            arguments = self._mapping(node)
         elif isinstance(node, yaml.SequenceNode):
-            arguments = {"": [self.read(item, depth + 1) for item in node.value]}
+            arguments = {"": [self.read(item) for item in node.value]}
         elif node.value:
             raise self.error(node, f"tag !{kind}:{name[:80]} needs named arguments")
         return Call(kind, name, arguments, node.start_mark.line + 1)
 
-    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 raise self.error(key, "keys must be plain words")
             if key.value in values:
                 raise self.error(key, f"{key.value!r} is given twice")
-            values[key.value] = self.read(value, depth + 1)
+            values[key.value] = self.read(value)
         return values
 
     def _scalar(self, node: yaml.Node) -> Any:
@@ -111,19 +110,32 @@ def read_tagged(text: str, where: str, allowed: Callable[[str, str], bool]) -> d
         ModelError: not YAML, an unknown tag, an anchor, a doubled key, a reference to nothing or to itself.
     """
     try:
-        # Anchors could repeat a piece a billion times; no official file has one.
-        if any(getattr(event, "anchor", None) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ModelError(f"{where}: anchors and aliases are not allowed")
+        _check_events(text, where)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         reader = _Reader(where, allowed)
         top = reader.read(node) if node is not None else None
     except yaml.YAMLError as error:
         raise ModelError(f"{where}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
-    except RecursionError:
-        raise ModelError(f"{where}: nested too deeply") from None
     if not isinstance(top, dict):
         raise ModelError(f"{where}: a mapping is expected")
     return _resolve_all(top, where)
+
+
+def _check_events(text: str, where: str) -> None:
+    """Refuse what makes reading slow before it is read: PyYAML takes quadratic time for deep nesting."""
+    if len(text) > _MAX_LENGTH:
+        raise ModelError(f"{where}: {len(text)} characters are too many for a configuration")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        # Anchors could repeat a piece a billion times; no official file has one.
+        if getattr(event, "anchor", None):
+            raise ModelError(f"{where}: anchors and aliases are not allowed")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise ModelError(f"{where}: nested too deeply")
 
 
 def _resolve_all(top: dict[str, Any], where: str) -> dict[str, Any]:
