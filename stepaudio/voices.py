@@ -14,6 +14,7 @@ FORMAT = "stepaudio-voice-1"
 SUFFIX = ".safetensors"
 MAX_BYTES = 64 << 20  # a voice is small; a bigger file is something else
 _FIELDS = ("name", "family", "kind", "language", "gender", "licence", "consent", "source")
+_OPTIONAL = ("transcript",)
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 
 
@@ -30,6 +31,7 @@ class VoiceInfo:
         licence: SPDX identifier of the voice.
         consent: how the speaker agreed, or ``synthetic`` where there is none.
         source: where it comes from.
+        transcript: what is said in the clip it was made of, for the families that prompt with it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class VoiceInfo:
     licence: str
     consent: str = "synthetic"
     source: str = ""
+    transcript: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ class Voice:
         from safetensors.numpy import save_file
 
         path = Path(path)
-        metadata = {"format": FORMAT, **{name: str(getattr(self.info, name)) for name in _FIELDS}}
+        values = {name: str(getattr(self.info, name)) for name in (*_FIELDS, *_OPTIONAL)}
+        metadata = {"format": FORMAT, **{name: value for name, value in values.items() if value or name in _FIELDS}}
         save_file({name: np.ascontiguousarray(array) for name, array in self.tensors.items()}, path, metadata)
         return path
 
@@ -225,7 +229,7 @@ def _read(path: Path, *, tensors: bool) -> tuple[VoiceInfo, dict[str, np.ndarray
     for key, array in arrays.items():
         if array.dtype not in (np.float16, np.float32) or not np.isfinite(array).all():
             raise InputError(f"{path}: tensor {key} is not made of finite float16 or float32 numbers")
-    return VoiceInfo(**{name: metadata[name] for name in _FIELDS}), arrays
+    return VoiceInfo(**{name: metadata[name] for name in (*_FIELDS, *_OPTIONAL) if name in metadata}), arrays
 
 
 def check_tensor(voice: Voice, key: str, shape: tuple[int, ...]) -> np.ndarray:

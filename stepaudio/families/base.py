@@ -1,8 +1,12 @@
-"""What a family must bring: ears (audio to text), a mind (messages to text), a mouth (text to audio)."""
+"""What a family must bring: ears (audio to text), a mind (messages to text), a mouth (text to audio).
+
+A family may bring more: a codec (audio to codes and back), a cloner (a clip to a voice), and a partner, which
+hears the sound of a question itself instead of its transcript, and may speak by itself.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from stepaudio.audio import Audio
 from stepaudio.cancel import CancelToken
@@ -68,11 +72,104 @@ class Mouth(Protocol):
         ...
 
 
+@runtime_checkable
+class TagReader(Protocol):
+    """A mouth whose texts may start with style tags in brackets, as the models were trained."""
+
+    def read_tags(self, text: str, style: "Style") -> "tuple[str, Style]":
+        """Return `text` without the leading tags it knows, and `style` with them; raises `InputError`."""
+        ...
+
+
+@runtime_checkable
+class SpeechCodes(Protocol):
+    """Codes of one clip, as a family's codec makes them."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound that the codes stand for."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``tokens encode`` writes."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Sound to codes and back."""
+
+    def encode(self, audio: Audio) -> SpeechCodes:
+        """Return the codes of a clip of any length and rate."""
+        ...
+
+    def decode(self, codes: SpeechCodes, *, voice: "Voice", seed: int | None = None) -> Audio:
+        """Return the sound of `codes` in `voice`; raises `InputError` for codes of another family."""
+        ...
+
+    def read(self, data: object) -> SpeechCodes:
+        """Read what `SpeechCodes.to_json` gave; raises `InputError` when it is something else."""
+        ...
+
+
+@runtime_checkable
+class Cloner(Protocol):
+    """Makes a voice from a clip."""
+
+    def clone(self, audio: Audio, *, name: str, transcript: str | None, consent: str) -> "Voice":
+        """Return the voice of `audio`.
+
+        Args:
+            audio: a few seconds of one speaker.
+            name: what the voice will be called.
+            transcript: exactly what is said in it; recognised when ``None`` and the family needs it.
+            consent: how the speaker agreed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A piece of a partner's reply.
+
+    Attributes:
+        text: more of its words.
+        audio: more of its sound.
+        turn: on the last piece, what the history keeps of the reply.
+    """
+
+    text: str = ""
+    audio: Audio | None = None
+    turn: "Message | None" = None
+
+
+@runtime_checkable
+class Partner(Protocol):
+    """Answers a conversation whose last turn may hold sound."""
+
+    keeps_sound: bool  # whether later turns hear the question again, or read its transcript
+
+    def answer(
+        self,
+        messages: "Sequence[Message]",
+        *,
+        voice: "Voice",
+        style: "Style",
+        seed: int | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[Answer]:
+        """Yield the reply to `messages` in pieces, words and sound; stops early when `cancel` is stale."""
+        ...
+
+
 @dataclass(frozen=True)
 class Family:
-    """A loaded family: the three boxes and the name of the checkpoint they came from."""
+    """A loaded family: the three boxes, what else it can do, and the name of the checkpoint they came from."""
 
     name: str
     ears: Ears
     mind: Mind
     mouth: Mouth
+    codec: Codec | None = None
+    cloner: Cloner | None = None
+    partner: Partner | None = None
