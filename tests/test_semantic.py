@@ -92,6 +92,20 @@ def test_long_clip_equals_the_reference(golden, networks, speechlike):
     check_ids("s3tokenizer_v2_long", "codes of 31.3 s", codes, case["out.codes"][0], allowed=0.01)
 
 
+@torch.inference_mode()
+def test_short_clip_beside_a_long_one_equals_the_reference(golden, networks, speechlike):
+    case = load_file(golden / "s3tokenizer_v2_long.safetensors")
+    short = speechlike[:20000]
+    alone = torch.tensor(semantic.from_network(networks[2]).encode(short))
+    check_ids("s3tokenizer_v2_long", "codes of a short clip alone", alone, case["out.codes_short_alone"])
+    long_mel = whisper_log_mel(torch.from_numpy(speechlike))[:, :3000]
+    short_mel = whisper_log_mel(torch.from_numpy(short))
+    padded = torch.nn.functional.pad(short_mel, (0, 3000 - short_mel.shape[1]))
+    codes, _ = networks[2](torch.stack([long_mel, padded]), torch.tensor([3000, short_mel.shape[1]]))
+    want = case["out.batch_codes_short_item"]
+    check_ids("s3tokenizer_v2_long", "codes of a short clip in a batch", codes[1, : len(want)], want)
+
+
 @settings(max_examples=200, deadline=None)
 @given(frames=st.integers(1, 20000))
 def test_no_code_is_lost_however_long(frames):
