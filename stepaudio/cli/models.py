@@ -9,6 +9,7 @@ from stepaudio.cli.common import Json, emit
 
 if TYPE_CHECKING:
     from stepaudio.hub import Card
+    from stepaudio.hub.upstream import Checkpoint
 
 app = typer.Typer(
     help="The models: which there are, getting them, what is known of each.", no_args_is_help=True
@@ -73,6 +74,9 @@ def show(name: Name, json: Json = False) -> None:
                 "requires": list(card.requires),
                 "files": [file.model_dump(exclude_none=True, mode="json") for file in card.files],
                 "derived": [recipe.model_dump(mode="json") for recipe in card.derived],
+                "checkpoint": card.checkpoint.model_dump(mode="json") if card.checkpoint else None,
+                "commands": list(card.checkpoint.commands) if card.checkpoint else [],
+                "serve": [way.model_dump(mode="json") for way in card.serve],
                 "bytes": _size(card),
                 "present": here,
                 "folders": places,
@@ -96,6 +100,14 @@ def _facts(card: "Card", here: bool, places: dict[str, str]) -> Iterator[tuple[s
         yield "measured", f"{what}: {value}"
     if card.requires:
         yield "requires", ", ".join(card.requires)
+    if card.checkpoint:
+        yield from _official(card.checkpoint)
+    for way in card.serve:
+        yield "serve with", way.program
+        yield "machine", way.machine
+        yield "command", way.command
+    if card.checkpoint:
+        return
     yield "download", _megabytes(_size(card))
     for file in card.files:
         parts = f", {len(file.pieces)} parts" if file.parts else ""
@@ -110,6 +122,17 @@ def _facts(card: "Card", here: bool, places: dict[str, str]) -> Iterator[tuple[s
         yield "folder", path if key == card.name else f"{path} ({key})"
 
 
+def _official(checkpoint: "Checkpoint") -> Iterator[tuple[str, str]]:
+    """How to get an official checkpoint."""
+    pin = checkpoint.revision if checkpoint.pinned else "no revision pinned"
+    yield "checkpoint", f"{checkpoint.repository} ({pin}; sizes as published, not verified)"
+    yield "size", f"about {checkpoint.bytes / 1e9:.1f} GB"
+    for path, size in checkpoint.files.items():
+        yield "file", f"{path} ({f'{size:,} bytes' if size else 'size not known'})"
+    for command in checkpoint.commands:
+        yield "get it", command
+
+
 def _summary(card: "Card") -> dict[str, Any]:
     return {"name": card.name, "title": card.title, "family": card.family, "licence": card.licence}
 
@@ -118,7 +141,8 @@ def _size(card: "Card") -> int:
     """Bytes of the model's fetched files and of those that it requires."""
     from stepaudio.hub.models import with_required
 
-    return sum(each.download_bytes for each in with_required(card))
+    published = (each.checkpoint.bytes for each in with_required(card) if each.checkpoint)
+    return sum(each.download_bytes for each in with_required(card)) + sum(published)
 
 
 def _megabytes(size: int) -> str:

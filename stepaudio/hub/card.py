@@ -21,6 +21,7 @@ from pydantic import (
 
 from stepaudio.errors import ModelError
 from stepaudio.hub.source import Source, parse_source
+from stepaudio.hub.upstream import Checkpoint, Serve
 
 CARD_FILE = "card.yaml"
 CARDS = Path(__file__).resolve().parent.parent / "cards"
@@ -116,6 +117,8 @@ class Card(_Strict):
     files: tuple[CardFile, ...] = ()
     derived: tuple[Derived, ...] = ()
     requires: tuple[_Name, ...] = ()
+    checkpoint: Checkpoint | None = None
+    serve: tuple[Serve, ...] = ()
     measured: dict[str, str] = Field(default_factory=dict)
     needs: str = ""
 
@@ -134,8 +137,10 @@ class Card(_Strict):
             raise ValueError(f"derived from a file that is not in files: {', '.join(sorted(used - fetched))}")
         if idle := sorted(file.path for file in self.files if not file.keep and file.path not in used):
             raise ValueError(f"keep: false, but nothing is derived from it: {', '.join(idle)}")
-        if not self.files and not self.requires:
-            raise ValueError("a card needs files or requires")
+        if not self.files and not self.requires and not self.checkpoint:
+            raise ValueError("a card needs files or requires, or a checkpoint")
+        if self.files and self.checkpoint:
+            raise ValueError("a card has either files or a checkpoint to convert")
         return self
 
     @property

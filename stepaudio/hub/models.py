@@ -15,7 +15,7 @@ from stepaudio.hub.progress import Bar, Meter, Progress
 def is_present(card: Card, cache: Cache | None = None) -> bool:
     """Whether all files of a card, and of the cards it requires, are here and untouched since verified."""
     store = cache or Cache.default()
-    return all(is_complete(each, store) for each in with_required(card))
+    return all(not each.checkpoint and is_complete(each, store) for each in with_required(card))
 
 
 def folder(name: str | Path | Card, cache: Cache | None = None) -> Path:
@@ -37,6 +37,7 @@ def folder(name: str | Path | Card, cache: Cache | None = None) -> Path:
 def folders(name: str | Path | Card, cache: Cache | None = None) -> dict[str, Path]:
     """The folders of a model and of what it requires, by card name; raises like :func:`folder`."""
     card, store = _card(name), cache or Cache.default()
+    _fetchable(card)
     if not is_present(card, store):
         raise ModelError(f"model {card.name} is not here: run `stepaudio models pull {card.asked_as}`")
     return {each.name: _place(each, store) for each in with_required(card) if each.files}
@@ -65,6 +66,7 @@ def pull(
         ModelError: a file could not be had; the message names it and each source's reason.
     """
     card, store = _card(name), cache or Cache.default()
+    _fetchable(card)
     wanted = [each for each in with_required(card) if verify or not is_complete(each, store)]
     meter = Meter(progress)
     try:
@@ -142,6 +144,15 @@ def with_required(card: Card) -> list[Card]:
 
     add(card, ())
     return list(found.values())
+
+
+def _fetchable(card: Card) -> None:
+    for each in with_required(card):
+        if each.checkpoint:
+            raise ModelError(
+                f"{each.name} is an official checkpoint, which is converted and not pulled: "
+                f"run `{' && '.join(each.checkpoint.commands)}`, then use that folder as the model"
+            )
 
 
 def _card(name: str | Path | Card) -> Card:
