@@ -27,7 +27,7 @@ class _Format:
 
 
 _OPUS = _Format("OGG", "OPUS", (8_000, 12_000, 16_000, 24_000, 48_000))
-_FORMATS = {
+FORMATS = {
     ".wav": _Format("WAV", "PCM_16"),
     ".flac": _Format("FLAC", "PCM_16"),
     ".ogg": _OPUS,
@@ -54,10 +54,10 @@ def wav_bytes(clip: Audio) -> bytes:
 
 def save(clip: Audio, path: Path) -> Path:
     """See ``Audio.save``."""
-    chosen = _FORMATS.get(path.suffix.lower())
+    chosen = FORMATS.get(path.suffix.lower())
     if chosen is None:
         raise AudioError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(_FORMATS)}"
+            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(FORMATS)}"
         )
     if not clip.samples.size:
         raise AudioError(f"{path}: there is no sound to write (0 samples)")

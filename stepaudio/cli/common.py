@@ -46,7 +46,7 @@ def check_out(name: str | None) -> None:
     Raises:
         InputError: the folder does not exist, the name is a folder, or the suffix is not a known format.
     """
-    from stepaudio.audio import FORMATS
+    from stepaudio.audio.writing import FORMATS
 
     if name is None or name == "-":
         return
