@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stepaudio.convert.decoder_yaml import DecoderConfig, read_cosyvoice, read_flow
+from stepaudio.convert.decoder_yaml import read_cosyvoice, read_flow
 from stepaudio.convert.draft import Draft
 from stepaudio.convert.onnx_file import check_onnx
 from stepaudio.convert.pickles import load_state
 from stepaudio.convert.shapes import check_shapes, flow_shapes
 from stepaudio.convert.source import SourceFolder
+from stepaudio.decoder.files import CONFIG, FLOW, HIFT, SPEAKER, DecoderConfig
 from stepaudio.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SPEAKER = "campplus.onnx"
-FLOW, HIFT, CONFIG = "flow.safetensors", "hift.safetensors", "decoder.json"
 
 
 def convert_cosyvoice(folder: SourceFolder, draft: Draft, into: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from stepaudio.convert.tags import Call, read_tagged
 from stepaudio.decoder.config import (
@@ -14,6 +14,7 @@ from stepaudio.decoder.config import (
     UNetConfig,
     UpsampleConformerConfig,
 )
+from stepaudio.decoder.files import DecoderConfig
 from stepaudio.decoder.hift_config import HiftConfig
 from stepaudio.errors import ModelError
 
@@ -23,15 +24,6 @@ _SEEDS = {"random.seed", "numpy.random.seed", "torch.manual_seed", "torch.cuda.m
 _DROPOUTS = ("dropout_rate", "positional_dropout_rate", "attention_dropout_rate")
 # The reference's regulator computes with these whatever the yaml says.
 _MEL_HOP = 256
-
-
-class DecoderConfig(BaseModel):
-    """A speech decoder: codes to mel, mel to sound."""
-
-    model_config = {"extra": "forbid", "frozen": True}
-
-    flow: FlowConfig
-    hift: HiftConfig
 
 
 def read_cosyvoice(text: str, where: str) -> DecoderConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stepaudio.convert.draft import Draft, drafting
 from stepaudio.convert.source import SourceFolder
+from stepaudio.decoder.files import MUSIC_FOLDER, SPEECH_FOLDER
 from stepaudio.errors import ModelError
 
 TOKENIZER, TTS, CHAT = "Step-Audio-Tokenizer", "Step-Audio-TTS-3B", "Step-Audio-Chat"
@@ -105,8 +106,8 @@ def _tts(source: SourceFolder, draft: Draft, into: str) -> None:
     from stepaudio.convert.language import convert_language_model
 
     convert_language_model(source, draft, into)
-    convert_cosyvoice(source.sub(SPEECH), draft, f"{into}decoder/")
-    convert_cosyvoice(source.sub(MUSIC), draft, f"{into}decoder-music/")
+    convert_cosyvoice(source.sub(SPEECH), draft, f"{into}{SPEECH_FOLDER}/")
+    convert_cosyvoice(source.sub(MUSIC), draft, f"{into}{MUSIC_FOLDER}/")
 
 
 def _chat(source: SourceFolder, draft: Draft, into: str) -> None:
@@ -120,7 +121,7 @@ def _step_audio_2(source: SourceFolder, draft: Draft, into: str) -> None:
     from stepaudio.convert.language import convert_language_model
 
     convert_language_model(source, draft, into)
-    convert_token2wav(source.sub(TOKEN2WAV), draft, f"{into}decoder/")
+    convert_token2wav(source.sub(TOKEN2WAV), draft, f"{into}{SPEECH_FOLDER}/")
 
 
 def _slug(name: str) -> str:

@@ -1,6 +1,5 @@
 """Step-Audio-Tokenizer: Paraformer's encoder, its normalisation and the k-means centroids in one file."""
 
-import io
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -14,16 +13,12 @@ from stepaudio.convert.tags import read_tagged
 from stepaudio.errors import ModelError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from stepaudio.tokenizer.sanm import SanmConfig
 
 CENTROIDS = "linguistic_tokenizer.npy"
 SEMANTIC = "speech_tokenizer_v1.onnx"
 PARAFORMER = "dengcunqin/speech_paraformer-large_asr_nat-zh-cantonese-en-16k-vocab8501-online"
-LINGUISTIC, CONFIG = "linguistic.safetensors", "linguistic.json"
 _CODES = 1024
-_MAX_CENTROID_BYTES = 64 * 2**20
 
 # What the front end and the encoder compute; a file may say so, and may not say otherwise.
 _FIXED = {
@@ -60,17 +55,23 @@ def convert_tokenizer(folder: SourceFolder, draft: Draft, into: str = "") -> Non
     """
     from stepaudio.tokenizer.cmvn import read_cmvn
     from stepaudio.tokenizer.linguistic import expected_shapes, official_tensors
+    from stepaudio.tokenizer.official import read_centroids
+    from stepaudio.tokenizer.pair import CONFIG, LINGUISTIC, DualConfig
 
     paraformer = folder.sub(PARAFORMER)
     config = read_sanm(paraformer.text("config.yaml"), f"{paraformer.root}/config.yaml")
     cmvn = read_cmvn(paraformer.text("am.mvn"), where=f"{paraformer.root}/am.mvn")
     checkpoint = load_state(paraformer.file("model.pt"), inside="state_dict")
-    tensors = official_tensors(checkpoint, cmvn, read_centroids(folder))
+    try:
+        centroids = read_centroids(folder.file(CENTROIDS))
+    except MemoryError:
+        raise ModelError(f"{folder.root}: {CENTROIDS} claims to be larger than memory") from None
+    tensors = official_tensors(checkpoint, cmvn, centroids)
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     count = check_shapes(f"{folder.root}: linguistic tokenizer", found, expected_shapes(config, _CODES))
     draft.parameters[f"{into}linguistic"] = count
     draft.tensors(into + LINGUISTIC, tensors)
-    draft.text(into + CONFIG, config.model_dump_json(indent=1))
+    draft.text(into + CONFIG, DualConfig(linguistic=config).model_dump_json(indent=1))
     copy_onnx(folder, draft, SEMANTIC, into)
 
 
@@ -101,24 +102,3 @@ def read_sanm(text: str, where: str) -> "SanmConfig":
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def read_centroids(folder: SourceFolder) -> "np.ndarray":
-    """Read the k-means centroids, float32 (1024, size), with pickles refused.
-
-    Raises:
-        ModelError: not a plain array of that kind.
-    """
-    import numpy as np
-
-    path = folder.file(CENTROIDS)
-    if path.stat().st_size > _MAX_CENTROID_BYTES:
-        raise ModelError(f"{path.name}: too large for {_CODES} centroids")
-    try:
-        array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, MemoryError) as error:
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise ModelError(f"{path.name}: not a plain array, damaged or truncated ({reason})") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        raise ModelError(f"{path.name}: must be a float array ({_CODES}, size)")
-    return array
