@@ -1,7 +1,6 @@
 """The mouth that speaks with Kokoro: one clause of text in, speech at 24 kHz out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,23 +15,22 @@ if TYPE_CHECKING:
 FAMILY = "kokoro"
 
 
-@dataclass
 class KokoroMouth:
     """Speaks one clause at a time; deterministic, so a seed changes nothing.
 
-    Attributes:
-        model: the acoustic model.
+    The weights are read at first use.
+
+    Args:
+        folder: of the model card ``kokoro-82m``.
+        threads: for one synthesis; ``None`` takes the cores the process may use, at most four.
     """
 
-    model: Kokoro
-    sample_rate: int = SAMPLE_RATE
-    default_voice: str = "ada"
+    sample_rate = SAMPLE_RATE
+    default_voice = "ada"
     languages: tuple[str, ...] = ("en",)
 
-    @classmethod
-    def from_folder(cls, folder: str | Path, threads: int | None = None) -> "KokoroMouth":
-        """Return the mouth whose weights are in `folder`; they are read at first use."""
-        return cls(Kokoro(Path(folder), threads))
+    def __init__(self, folder: str | Path, threads: int | None = None):
+        self.model = Kokoro(Path(folder), threads)
 
     def load(self) -> "KokoroMouth":
         """Read the weights and start the text front end, which otherwise happens at first use."""

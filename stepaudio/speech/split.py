@@ -27,9 +27,15 @@ def _words(text: str) -> frozenset[str]:
 # What ends with a full stop and is no end of a sentence, by language; without the last stop, lower case.
 _ABBREVIATIONS: dict[str, frozenset[str]] = {
     "en": _words("""
-        mr mrs ms dr prof rev hon sr jr st mt ft gen col lt capt sgt cmdr gov sen rep pres vs etc e.g i.e cf viz
-        al approx dept est inc ltd co corp no nos vol pp fig figs eq sec ch ed eds jan feb mar apr jun jul aug
-        sep sept oct nov dec mon tue tues wed thu thurs fri sat sun a.m p.m u.s u.k u.n d.c
+        mr mrs ms dr prof rev hon sr jr st mt ft gen col lt capt sgt cmdr gov sen rep pres vs etc e.g i.e cf
+        viz al approx dept est inc ltd co corp a.m p.m u.s u.k u.n d.c
+    """),
+}
+# These are abbreviations only before a number, as in "No. 5" and "Jan. 3".
+_BEFORE_NUMBER: dict[str, frozenset[str]] = {
+    "en": _words("""
+        no nos vol pp fig figs eq sec ch jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu
+        thurs fri sat sun
     """),
 }
 # These may also end a sentence: they do when a capital follows.
@@ -130,15 +136,15 @@ def _boundary(text: str, at: int, soft: bool, language: str, *, final: bool) -> 
 
 def _unfinished(text: str, at: int, following: str, language: str) -> bool:
     """Whether the mark at `at`, with a space after it, stands inside a sentence."""
-    if text[at] not in ".…" or (at and text[at - 1] in "!?"):
-        return False
-    if following.islower():
+    if text[at] in _ENDS and following.islower():
         return True
-    if text[at] == "…":
+    if text[at] != ".":
         return False
     word = re.split(r"[\s(\[\"'“‘]", text[max(0, at - 24) : at])[-1].lower()
     if word in _ABBREVIATIONS.get(language, ()):
         return word not in _MAY_END.get(language, ()) or not following.isupper()
+    if following.isdigit() and word in _BEFORE_NUMBER.get(language, ()):
+        return True
     if len(word) == 1 and word.isalpha() and word != "i":
         return True  # an initial: "J. Smith"
     return word.isdigit() and len(word) <= 3 and not text[: at - len(word)].strip()  # a list's "1. "
