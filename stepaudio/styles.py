@@ -4,7 +4,7 @@ A tag is listed only when it has an effect; what a mouth cannot do is an error, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -32,15 +32,32 @@ class Tag:
 
 
 TAGS: tuple[Tag, ...] = (
-    Tag("very slow", ("very slowly", "非常慢", "很慢"), "rate", speed=0.65),
-    Tag("slow", ("slowly", "慢速", "慢"), "rate", speed=0.8),
-    Tag("fast", ("quick", "quickly", "快速", "快"), "rate", speed=1.25),
-    Tag("very fast", ("very quick", "非常快", "很快"), "rate", speed=1.5),
+    Tag("rap", ("RAP", "说唱"), "singing"),
+    Tag("humming", ("hum", "哼唱"), "singing"),
+    Tag("happy", ("高兴", "高兴1"), "emotion"),
+    Tag("very happy", ("高兴2",), "emotion"),
+    Tag("angry", ("生气", "生气1"), "emotion"),
+    Tag("very angry", ("生气2",), "emotion"),
+    Tag("sad", ("悲伤", "悲伤1"), "emotion"),
+    Tag("coquettish", ("撒娇", "撒娇1"), "emotion"),
+    Tag("chinese", ("mandarin", "中文"), "language"),
+    Tag("english", ("英文",), "language"),
+    Tag("korean", ("韩语",), "language"),
+    Tag("japanese", ("日语",), "language"),
+    Tag("sichuanese", ("四川话",), "language"),
+    Tag("cantonese", ("粤语",), "language"),
+    Tag("guangdong", ("广东话",), "language"),
+    Tag("very slow", ("very slowly", "慢速2", "非常慢", "很慢"), "rate", speed=0.65),
+    Tag("slow", ("slowly", "慢速1", "慢速", "慢"), "rate", speed=0.8),
+    Tag("fast", ("quick", "quickly", "快速1", "快速", "快"), "rate", speed=1.25),
+    Tag("very fast", ("very quick", "快速2", "非常快", "很快"), "rate", speed=1.5),
 )
+# What every mouth does: it speaks slower or faster.
+RATE_TAGS = frozenset(tag.name for tag in TAGS if tag.group == "rate")
 
 
 def _index(tags: tuple[Tag, ...]) -> Mapping[str, Tag]:
-    return MappingProxyType({word: tag for tag in tags for word in (tag.name, *tag.synonyms)})
+    return MappingProxyType({word.lower(): tag for tag in tags for word in (tag.name, *tag.synonyms)})
 
 
 _BY_WORD = _index(TAGS)
@@ -87,6 +104,19 @@ def find_tag(word: str) -> Tag:
         names = ", ".join(f"{tag.name} ({tag.synonyms[-1]})" for tag in TAGS)
         raise InputError(f"unknown style tag {word!r}; there are: {names}, speed=0.5 to speed=2.0")
     return tag
+
+
+def check_tags(style: Style, can: Collection[str], who: str) -> Style:
+    """Return `style` when `who` can do all its tags.
+
+    Raises:
+        InputError: it cannot do one; the message lists those it can.
+    """
+    for tag in style.tags:
+        if tag not in can:
+            known = ", ".join(each.name for each in TAGS if each.name in can)
+            raise InputError(f"{who} cannot speak in the style {tag!r}; it can: {known}, speed=0.5 to 2.0")
+    return style
 
 
 def parse_style(text: str) -> Style:

@@ -164,7 +164,7 @@ class Partner(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """A loaded family: the three boxes, what else it can do, and the name of the checkpoint they came from."""
+    """A loaded family: the three boxes, what else it can do, and the name of its checkpoint."""
 
     name: str
     ears: Ears
