@@ -89,7 +89,7 @@ def test_a_mix_sounds_like_neither_of_its_voices(mouth: KokoroMouth) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    ("style", "factor"), [("fast", 1.25), ("慢速", 0.8), ("speed=2", 2.0), ("speed=0.5", 0.5)]
+    ("style", "factor"), [("fast", 1.25), ("慢速", 0.8), ("speed=1.5", 1.5), ("speed=0.5", 0.5)]
 )
 def test_speed_changes_the_length(mouth: KokoroMouth, style: str, factor: float) -> None:
     normal = speak(mouth, SENTENCES[9]).seconds

@@ -7,13 +7,32 @@ from stepaudio.speech.split import RAMP, ClauseSplitter, split
 PROSE = st.lists(
     st.one_of(
         st.sampled_from(
-            ["Dr. Smith", "e.g.", "3.14", "U.S.", "http://a.b/c?d=1", '"Hi!"', "...", "…", "\n\n", "\n- ", "1. ", "好。", "?!",
-             ", ", ". ", " and ", "a" * 300, "(x)", "😀"]
+            [
+                "Dr. Smith",
+                "e.g.",
+                "3.14",
+                "U.S.",
+                "http://a.b/c?d=1",
+                '"Hi!"',
+                "...",
+                "…",
+                "\n\n",
+                "\n- ",
+                "1. ",
+                "好。",
+                "?!",
+                ", ",
+                ". ",
+                " and ",
+                "a" * 300,
+                "(x)",
+                "😀",
+            ]
         ),
         st.text(max_size=12),
     ),
     max_size=60,
-).map(" ".join)  # fmt: skip
+).map(" ".join)
 
 
 def pieces(text: str, sizes: list[int]) -> list[str]:

@@ -16,7 +16,8 @@ _DONT_EXIT = 0x8000  # report errors instead of ending the process
 _UTF8 = 1
 _TIE = "^"
 _IPA_WITH_TIE = 0x02 | 0x80 | ord(_TIE) << 8
-_VOICES = {"en": "en-us", "en-us": "en-us", "en-gb": "en-gb"}
+# espeak-ng's own name of each accent
+_VOICES = {"en-us": "en-us", "en-gb": "en"}
 
 # Marks that Kokoro reads as prosody; espeak-ng drops them, so the text is split at them.
 _MARKS = re.compile(r"(\s*[,.;:!?…—–\"“”()]+\s*)")
@@ -56,12 +57,12 @@ def phonemize(text: str, language: str = "en-us") -> str:
         InputError: the language is not among those that can be read.
         ModelError: the espeak-ng library does not load.
     """
-    accent = _VOICES.get(language.lower())
-    if accent is None:
+    accent = "en-us" if language.lower() == "en" else language.lower()
+    if accent not in _VOICES:
         raise InputError(f"no phonemes for language {language!r}; there are: {', '.join(_VOICES)}")
     pieces = _MARKS.split(text)
     return "".join(
-        _mark(piece) if index % 2 else _write(espeak(piece, accent), accent)
+        _mark(piece) if index % 2 else _write(espeak(piece, _VOICES[accent]), accent)
         for index, piece in enumerate(pieces)
     ).strip()
 
