@@ -14,7 +14,7 @@ _FIRST_CAPACITY = 256  # positions; doubled whenever it runs out
 class KVCache:
     """Keys and values of every layer, one row a sequence; a token's slot is its position.
 
-    Padding is never stored, so rows of different lengths lie side by side, whichever side they were padded on.
+    Padding is never stored, whichever side it was on, so rows of different lengths lie side by side.
 
     Attributes:
         keys: per layer ``(batch, kv_heads, capacity, head_dim)``.
@@ -81,7 +81,9 @@ class KVCache:
             InputError: a row does not hold that many.
         """
         wanted = [lengths] * self.batch if isinstance(lengths, int) else list(lengths)
-        if len(wanted) != self.batch or any(not 0 <= w <= n for w, n in zip(wanted, self.lengths, strict=True)):
+        if len(wanted) != self.batch or any(
+            not 0 <= w <= n for w, n in zip(wanted, self.lengths, strict=True)
+        ):
             raise InputError(f"cannot cut a KV cache of lengths {self.lengths} to {wanted}")
         self.lengths = wanted
 
@@ -108,7 +110,9 @@ class KVCache:
             all_values[:, :, slots.first : slots.end] = values
         else:
             all_keys[slots.rows, :, slots.positions] = keys.transpose(1, 2)[slots.mask].to(all_keys.dtype)
-            all_values[slots.rows, :, slots.positions] = values.transpose(1, 2)[slots.mask].to(all_values.dtype)
+            all_values[slots.rows, :, slots.positions] = values.transpose(1, 2)[slots.mask].to(
+                all_values.dtype
+            )
         return all_keys[:, :, : slots.end], all_values[:, :, : slots.end]
 
 
@@ -116,7 +120,7 @@ class Slots:
     """Where a forward pass writes: computed once, used by every layer."""
 
     def __init__(self, cache: KVCache, new: int, mask: Tensor | None) -> None:
-        """Plan to append `new` columns, of which ``mask`` (batch, new; bool) marks those that are no padding."""
+        """Plan to append `new` columns; ``mask`` (batch, new; bool) is False for padding."""
         counts = [new] * cache.batch if mask is None else mask.sum(1).tolist()
         self.first = cache.lengths[0]
         self.lengths_after = [n + c for n, c in zip(cache.lengths, counts, strict=True)]
@@ -126,7 +130,9 @@ class Slots:
         uniform = len(set(cache.lengths)) == 1 and (mask is None or min(counts) == new)
         if not uniform:
             device = cache.keys[0].device
-            self.mask = torch.ones(cache.batch, new, dtype=torch.bool, device=device) if mask is None else mask
+            self.mask = (
+                torch.ones(cache.batch, new, dtype=torch.bool, device=device) if mask is None else mask
+            )
             before = torch.tensor(cache.lengths, device=device)
             places = before[:, None] + self.mask.long().cumsum(1) - 1
             self.rows = self.mask.nonzero()[:, 0]

@@ -60,7 +60,7 @@ class LMConfig(BaseModel):
 
     @classmethod
     def from_official(cls, data: dict[str, Any]) -> "LMConfig":
-        """Translate the ``config.json`` of an official folder (step1, Qwen2, Llama, Step-Audio 2's text part).
+        """Translate the ``config.json`` of an official folder (step1, Qwen2, Llama, Step-Audio 2).
 
         Keys that do not change the result (dtype, initialisation, library versions) are ignored.
 
@@ -131,7 +131,9 @@ class LMConfig(BaseModel):
 
 def _rope_theta(data: dict[str, Any]) -> float:
     nested = data.get("rope_parameters") or {}
-    return float(data.get("rope_theta") or nested.get("rope_theta") or LMConfig.model_fields["rope_theta"].default)
+    return float(
+        data.get("rope_theta") or nested.get("rope_theta") or LMConfig.model_fields["rope_theta"].default
+    )
 
 
 def _first(error: ValidationError) -> str:

@@ -40,6 +40,10 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis."""
         if x.dtype == torch.float32:
+            if x.numel() == x.shape[-1] and x.device.type == "cpu" and not torch.is_grad_enabled():
+                # One decode step: half the time of the general form, by a scalar instead of small tensors.
+                flat = x.view(-1)
+                return (x * self.weight).mul_((torch.dot(flat, flat).item() / len(flat) + self.eps) ** -0.5)
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         return F.rms_norm(x.float(), self.weight.shape, None, self.eps).to(x.dtype) * self.weight
 
@@ -213,7 +217,7 @@ class DecoderLM(nn.Module):
             input_ids: ``(batch, new)`` int64; or give
             inputs_embeds: ``(batch, new, hidden)``.
             cache: what came before; the new tokens are appended to it.
-            mask: ``(batch, new)`` bool, False for padding on either side; padding is never cached or attended.
+            mask: ``(batch, new)`` bool, False for padding on either side, which is never attended.
             last_only: only the logits of each row's last real token, ``(batch, 1, vocab)``.
 
         Returns:
@@ -246,14 +250,16 @@ class DecoderLM(nn.Module):
         x = self._embedded(input_ids) if input_ids is not None else inputs_embeds
         assert x is not None
         if x.dim() != 3 or x.shape[-1] != self.config.hidden_size:
-            raise InputError(f"embeddings must be (batch, new, {self.config.hidden_size}), got {tuple(x.shape)}")
+            raise InputError(
+                f"embeddings must be (batch, new, {self.config.hidden_size}), got {tuple(x.shape)}"
+            )
         if x.shape[1] == 0:
             raise InputError("the language model was given no tokens")
         if cache is not None and cache.batch != x.shape[0]:
             raise InputError(f"{x.shape[0]} rows do not fit a cache of {cache.batch}")
         if mask is not None:
-            if mask.shape != x.shape[:2] or not bool(mask.any(1).all()):
-                raise InputError("the padding mask must be (batch, new) and keep at least one token a row")
+            if mask.shape != x.shape[:2]:
+                raise InputError(f"the padding mask must be {tuple(x.shape[:2])}, got {tuple(mask.shape)}")
             if bool(mask.all()):
                 mask = None
         x = x.to(self.dtype)
@@ -305,7 +311,7 @@ class DecoderLM(nn.Module):
         return Plan(rope, bias, False, slots)
 
     def _uniform(self, first: int, new: int, slots: Slots | None, device: torch.device) -> Plan:
-        """Every row stands at `first` and has no padding: slices instead of gathers, and no mask for one step."""
+        """Plan for rows that all stand at `first`, without padding: slices, and no mask for one step."""
         end = first + new
         if self.config.position == "rope":
             cos, sin = self._rope(end, device)
@@ -313,7 +319,9 @@ class DecoderLM(nn.Module):
             if new == 1 or first == 0:
                 return Plan(rope, None, new > 1, slots)
             queries = torch.arange(first, end, device=device)
-            return Plan(rope, (queries[:, None] >= torch.arange(end, device=device))[None, None], False, slots)
+            return Plan(
+                rope, (queries[:, None] >= torch.arange(end, device=device))[None, None], False, slots
+            )
         keys = torch.arange(end, device=device)
         # One decode step needs one row of the bias, (heads, 1, keys), never the square.
         distance = keys[first:, None] - keys

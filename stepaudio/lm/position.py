@@ -29,7 +29,7 @@ def rope_tables(head_dim: int, theta: float, length: int) -> tuple[Tensor, Tenso
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn every head of `x` (..., head_dim) by its position (RoFormer; halves rotated, as in Llama, Qwen2)."""
+    """Turn every head of `x` (..., head_dim) by its position (RoFormer; halves as in Llama, Qwen2)."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
@@ -38,7 +38,7 @@ def sqrt_alibi(slopes: Tensor, distance: Tensor) -> Tensor:
 
     Args:
         slopes: ``(heads,)``.
-        distance: query position minus key position, ``(..., queries, keys)``, integer; negative is the future.
+        distance: query position minus key position, ``(..., queries, keys)``; negative is the future.
     """
     root = distance.clamp(min=0).to(slopes.dtype).sqrt()
     root = root.masked_fill(distance < 0, math.inf)

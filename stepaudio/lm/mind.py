@@ -1,0 +1,236 @@
+"""nano's mind: SmolLM2-135M-Instruct, answering in a few spoken sentences."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock, RLock
+from typing import TYPE_CHECKING
+
+from stepaudio.errors import InputError
+from stepaudio.lm.prompts import chatml
+from stepaudio.lm.prompts.messages import Message
+
+if TYPE_CHECKING:
+    from stepaudio.cancel import CancelToken
+    from stepaudio.lm.cache import KVCache
+    from stepaudio.lm.generate import Generation
+    from stepaudio.lm.model import DecoderLM
+    from stepaudio.lm.sampling import Sampling
+    from stepaudio.lm.text import TextTokenizer
+
+SYSTEM = "You are a helpful voice assistant. Answer in one or two short, plain sentences."
+_SENTENCE_END = re.compile(
+    r"""(?<!\b\d)(?<!\d\d)(?<!\b[A-Z])(?<!Mr)(?<!Dr)(?<!Ms)(?<!Mrs)(?<!St)[.!?]["')\]]*$"""
+)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How long nano talks and how far back it remembers.
+
+    Attributes:
+        system: instructions used when the conversation has none of its own.
+        enough_words: once a reply has this many words it ends with its sentence.
+        max_new_tokens: a reply never gets longer.
+        max_prompt_tokens: older turns are forgotten beyond this, always whole ones.
+        cores: cores for writing (reading the prompt uses all); ``None`` for all.
+    """
+
+    system: str = SYSTEM
+    enough_words: int = 25
+    max_new_tokens: int = 160
+    max_prompt_tokens: int = 2048
+    cores: int | None = 1
+
+
+@dataclass(eq=False)
+class Read:
+    """What a KV cache has read."""
+
+    ids: list[int]
+    cache: "KVCache"
+
+
+class NanoMind:
+    """A small chat model on the CPU; safe to use from several threads, weights read when first used.
+
+    Args:
+        folder: ``model.safetensors``, ``tokenizer.json`` and ``lm.json``, as the card makes them.
+        manner: how it talks.
+    """
+
+    kept_conversations = 2  # KV caches that wait for their conversation to go on
+
+    def __init__(self, folder: Path, manner: Manner | None = None) -> None:
+        self.folder = folder
+        self.manner = manner or Manner()
+        self._read: list[Read] = []
+        self._lock = Lock()
+        self._loading = RLock()
+
+    def load(self) -> None:
+        """Read the weights and the system prompt; safe to call from several threads."""
+        with self._loading:
+            list(self.ids(self.prompt_ids([Message("user", "")]), max_new_tokens=1))
+
+    @cached_property
+    def model(self) -> "DecoderLM":
+        """The language model, packed for this CPU."""
+        from stepaudio.lm.packed import best_precision
+        from stepaudio.lm.weights import load_lm
+
+        with self._loading:
+            # A second thread that waited finds what the first one read.
+            known = self.__dict__.get("model")
+            return known if known is not None else load_lm(self.folder, precision=best_precision())
+
+    @cached_property
+    def tokenizer(self) -> "TextTokenizer":
+        """Its tokenizer."""
+        from stepaudio.lm.text import load_text_tokenizer
+
+        return load_text_tokenizer(self.folder)
+
+    @cached_property
+    def sampling(self) -> "Sampling":
+        """Default: the likeliest answer, held off loops; a 135M model strays when it draws freely."""
+        from stepaudio.lm.sampling import Sampling
+
+        return Sampling(temperature=0, repetition_penalty=1.1, no_repeat_ngram=4)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: "Sampling | None" = None,
+        seed: int | None = None,
+        cancel: "CancelToken | None" = None,
+    ) -> Iterator[str]:
+        """Yield the reply as text deltas; stops early when `cancel` is stale.
+
+        Args:
+            messages: the conversation, the user's turn last; text only.
+            sampling: instead of the default.
+            seed: for a repeatable reply when `sampling` draws.
+            cancel: of this turn.
+
+        Raises:
+            InputError: nothing to answer, or a message with sound in it.
+        """
+        from stepaudio.lm.text import finish_text, push_text, start_text
+
+        ids = self.prompt_ids(messages)
+        text = start_text(self.tokenizer)
+        said = ""
+        for token in self.ids(ids, sampling=sampling, seed=seed, cancel=cancel):
+            delta = _plain(push_text(text, [token]), said)
+            if delta[:1].isspace() and self._enough(said):
+                return
+            if delta:
+                said += delta
+                yield delta
+        if rest := _plain(finish_text(text), said):
+            yield rest
+
+    def ids(
+        self,
+        prompt: Sequence[int],
+        *,
+        sampling: "Sampling | None" = None,
+        seed: int | None = None,
+        max_new_tokens: int | None = None,
+        cancel: "CancelToken | None" = None,
+    ) -> Iterator[int]:
+        """Yield the reply's ids to a prompt of ids (its stop id left out), reading only what is new in it."""
+        from stepaudio.lm.generate import Limits, Prompt, start, step
+        from stepaudio.lm.threads import cores
+
+        stop = frozenset(self.model.config.eos_token_ids)
+        limits = Limits(max_new_tokens or self.manner.max_new_tokens, stop)
+        read = self._take(prompt)
+        known = len(read.ids)
+        state: Generation | None = None
+        try:
+            state = start(
+                self.model,
+                [Prompt(ids=prompt[known:], seed=seed)],
+                sampling=sampling or self.sampling,
+                limits=limits,
+                cache=read.cache,
+                cancel=cancel,
+            )
+            while not state.done and not (cancel is not None and cancel.cancelled):
+                with cores(self.manner.cores):
+                    (token,) = step(state)
+                if token is None or token in stop:
+                    return
+                yield token
+        finally:
+            written = state.rows[0].ids if state is not None else []
+            read.ids = [*prompt, *written][: read.cache.lengths[0]]
+            self._give_back(read)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Return the ids of the conversation, the oldest turns dropped until they fit.
+
+        Raises:
+            InputError: no messages, or the last turn alone is too long.
+        """
+        if not messages:
+            raise InputError("there is nothing to answer: the conversation is empty")
+        head = [m for m in messages[:1] if m.role == "system"]
+        turns = list(messages[len(head) :])
+        if not turns:
+            raise InputError("there is nothing to answer: the conversation has only a system message")
+        head = head or [Message("system", self.manner.system)]
+        while True:
+            ids = self.tokenizer.encode(chatml.render([*head, *turns]))
+            if len(ids) <= self.manner.max_prompt_tokens:
+                return ids
+            # The next turn to start with is the user's.
+            later = [i for i, turn in enumerate(turns) if i and turn.role == "user"]
+            if not later:
+                raise InputError(
+                    f"the message is too long: {len(ids)} tokens of {self.manner.max_prompt_tokens}"
+                )
+            turns = turns[later[0] :]
+
+    def _enough(self, said: str) -> bool:
+        return len(said.split()) >= self.manner.enough_words and _SENTENCE_END.search(said) is not None
+
+    def _take(self, prompt: Sequence[int]) -> Read:
+        """Take the cache that has read most of `prompt`, cut to what they share, until it is given back."""
+        with self._lock:
+            best = max(self._read, key=lambda read: _shared(read.ids, prompt), default=None)
+            if best is None or not _shared(best.ids, prompt):
+                return Read([], self.model.new_cache())
+            self._read.remove(best)
+        # The last id is read again: its logits are what the first draw needs.
+        keep = min(_shared(best.ids, prompt), len(prompt) - 1)
+        best.cache.truncate(keep)
+        best.ids = best.ids[:keep]
+        return best
+
+    def _give_back(self, read: Read) -> None:
+        with self._lock:
+            self._read.append(read)
+            del self._read[: -self.kept_conversations]
+
+
+def _shared(known: Sequence[int], prompt: Sequence[int]) -> int:
+    """Return how many first ids are equal."""
+    for place, (a, b) in enumerate(zip(known, prompt, strict=False)):
+        if a != b:
+            return place
+    return min(len(known), len(prompt))
+
+
+def _plain(delta: str, said: str) -> str:
+    """Return `delta` as it is spoken: no markdown marks, line ends as blanks, no blank before a word."""
+    delta = re.sub(r"[*#`_]+", "", delta)
+    delta = re.sub(r"\s*\n\s*", " ", delta)
+    if not said or said[-1].isspace():
+        delta = delta.lstrip()
+    return delta
