@@ -1,9 +1,9 @@
-"""The voice chat page with a persona of its own: a starting point for your own demo."""
+"""The voice chat page as a script of your own: change the voices, the port, or what stands around it."""
+
+import uvicorn
 
 import stepaudio
-from stepaudio.page import build
-from stepaudio.voices import list_voices
+from stepaudio.page.server import application
 
 if __name__ == "__main__":
-    sa = stepaudio.load()
-    build(sa, [voice.name for voice in list_voices()]).queue().launch()
+    uvicorn.run(application(stepaudio.load(), voices=["ada", "ben"]), port=7860)

@@ -13,6 +13,6 @@ def demo(
     model: Model = "nano",
 ) -> None:
     """Open a page in which you can talk with the model."""
-    from stepaudio.page import launch
+    from stepaudio.page.server import serve
 
-    launch(model, host=host, port=port, tell=tell)
+    serve(model, host=host, port=port, tell=tell)
