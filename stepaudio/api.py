@@ -1,11 +1,13 @@
 """The front door: `load` a family, then transcribe, speak, stream and chat."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepaudio.audio import Audio, concat
 from stepaudio.dialogue.chat import Chat, Source, transcribe
-from stepaudio.families.base import Family
+from stepaudio.errors import InputError
+from stepaudio.families.base import Codec, Family, SpeechCodes, TagReader
 from stepaudio.results import Transcript
 
 if TYPE_CHECKING:
@@ -13,23 +15,42 @@ if TYPE_CHECKING:
     from stepaudio.voices import Voice
 
 
-def load(name: str = "nano", *, pull: bool = True) -> "StepAudio":
+def load(
+    name: str = "nano",
+    *,
+    pull: bool = True,
+    device: str | None = None,
+    server: str | None = None,
+    server_model: str | None = None,
+    ears: str | None = None,
+) -> "StepAudio":
     """Load a model family.
 
     Args:
         name: a model card's name, or a folder of converted weights.
         pull: fetch missing weights first, with progress on stderr; ``False`` never touches the network.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; by default a GPU where there is one and the family uses it.
+        server: address of an OpenAI-compatible server that has the chat model, for example
+            ``http://127.0.0.1:8000/v1``; where it is ``None``, ``STEPAUDIO_SERVER`` is asked.
+        server_model: the name that the model is served under.
+        ears: a Whisper model, for example ``whisper-base``, that listens instead of the family's own ears.
 
     Raises:
         ModelError: there is no such model, or its weights are missing or damaged.
+        InputError: an option is not usable.
     """
+    from stepaudio.families.options import Options
     from stepaudio.families.registry import load_family
 
-    return StepAudio(load_family(name, pull=pull))
+    options = Options(device, server, server_model, ears)
+    return StepAudio(load_family(name, pull=pull, options=options))
+
+
+_OFFICIAL = "converted folders of Step-Audio and Step-Audio 2 (`stepaudio models show step-audio`)"
 
 
 class StepAudio:
-    """A loaded family behind the verbs: transcribe, speak, stream, chat.
+    """A loaded family behind the verbs: transcribe, speak, stream, clone, tokenize, detokenize, chat.
 
     Weights are read when a verb first needs them. One object may serve many chats, one call at a time.
     """
@@ -92,8 +113,61 @@ class StepAudio:
         """
         from stepaudio.speech.stream import SpeechStream
 
-        speech = SpeechStream(self.family.mouth, voice=self.voice(voice), style=self.style(style), seed=seed)
+        manner, mouth = self.style(style), self.family.mouth
+        if isinstance(mouth, TagReader):
+            text, manner = mouth.read_tags(text, manner)
+        speech = SpeechStream(mouth, voice=self.voice(voice), style=manner, seed=seed)
         yield from speech.run([text])
+
+    def tokenize(self, source: Source) -> SpeechCodes:
+        """Return the codes of one clip.
+
+        Args:
+            source: a path, encoded bytes, or `Audio`.
+
+        Raises:
+            AudioError: the clip cannot be read.
+            InputError: this model has no codes.
+        """
+        return self.codec.encode(source if isinstance(source, Audio) else Audio.read(source))
+
+    def detokenize(
+        self, codes: SpeechCodes, *, voice: "str | Voice | None" = None, seed: int | None = None
+    ) -> Audio:
+        """Return the sound of `codes` in a voice; the same seed gives the same sound.
+
+        Raises:
+            InputError: this model has no codes, or `codes` are not its own; the voice is unknown.
+        """
+        return self.codec.decode(codes, voice=self.voice(voice), seed=seed)
+
+    def clone(
+        self, source: Source, *, transcript: str | None = None, name: str | None = None, consent: str = ""
+    ) -> "Voice":
+        """Make a voice of a clip of a few seconds; save it with ``voice.save("me.safetensors")``.
+
+        Args:
+            source: a path, encoded bytes, or `Audio` of one speaker.
+            transcript: exactly what is said; a model that needs it listens itself when there is none.
+            name: of the voice; by default that of the file.
+            consent: how the speaker agreed; kept in the voice.
+
+        Raises:
+            AudioError: the clip cannot be read or used.
+            InputError: this model cannot clone voices.
+        """
+        if self.family.cloner is None:
+            raise InputError(f"{self.name} cannot clone voices; {_OFFICIAL} can")
+        audio = source if isinstance(source, Audio) else Audio.read(source)
+        named = name or (Path(source).stem if isinstance(source, str | Path) else "clone")
+        return self.family.cloner.clone(audio, name=named, transcript=transcript, consent=consent)
+
+    @property
+    def codec(self) -> Codec:
+        """What turns sound into codes and back; raises `InputError` where there is none."""
+        if self.family.codec is None:
+            raise InputError(f"{self.name} has no speech codes; {_OFFICIAL} have")
+        return self.family.codec
 
     def chat(
         self,
@@ -130,8 +204,10 @@ class StepAudio:
         Raises:
             InputError: a tag is unknown.
         """
-        from stepaudio.styles import Style, parse_style
+        from stepaudio.styles import RATE_TAGS, Style, check_tags, parse_style
 
         if style is None:
             return Style()
-        return parse_style(style) if isinstance(style, str) else style
+        # Every mouth can change its pace; one that can do more says so.
+        can = getattr(self.family.mouth, "tags", RATE_TAGS)
+        return check_tags(parse_style(style) if isinstance(style, str) else style, can, self.name)

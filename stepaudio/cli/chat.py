@@ -1,6 +1,7 @@
 """`stepaudio chat`: one spoken question answered, or a conversation at the microphone."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,7 +43,12 @@ def chat(
         return
     reply: Reply | None = None
     quiet = json or out == "-"
-    for event in session.turn(read_input(question)):
+    spoken = read_input(question)
+    started = time.perf_counter()
+    # The timings tell what a caller of a running system hears; loading is told apart.
+    sa.warm_up()
+    load_s = time.perf_counter() - started
+    for event in session.turn(spoken):
         if isinstance(event, Heard) and not quiet:
             typer.echo(f"You:   {event.transcript.text}\nReply: ", nl=False)
         elif isinstance(event, TextDelta) and not quiet:
@@ -59,6 +65,7 @@ def chat(
     timings = {
         name: None if value is None else round(value, 3)
         for name, value in (
+            ("load_s", load_s),
             ("transcribe_s", reply.timings.transcribe_s),
             ("first_text_s", reply.timings.first_text_s),
             ("first_audio_s", reply.timings.first_audio_s),

@@ -18,7 +18,7 @@ from stepaudio.dialogue.events import (
     TextDelta,
 )
 from stepaudio.errors import InputError
-from stepaudio.families.base import Family
+from stepaudio.families.base import Family, Partner
 from stepaudio.results import Reply, Segment, Timings, Transcript
 
 if TYPE_CHECKING:
@@ -93,8 +93,16 @@ class Chat:
     def turn(self, source: Source | None = None, *, text: str | None = None) -> Iterator[Event]:
         """Take one turn and yield its events; speech follows each clause as soon as it is written.
 
-        The first event is `Heard` when the question was sound, the last is `Done` or `Interrupted`.
+        The first event is `Heard` when the question was sound, the last is `Done` or `Interrupted`. A family
+        that hears the sound itself answers first, and gives `Heard` after the reply.
         """
+        if self.family.partner is None:
+            yield from self._cascade(source, text)
+        else:
+            yield from self._with_partner(self.family.partner, source, text)
+
+    def _cascade(self, source: Source | None, text: str | None) -> Iterator[Event]:
+        """Transcribe the question, write the reply, speak it."""
         from stepaudio.lm.prompts.messages import assistant, user
         from stepaudio.speech.stream import SpeechStream
 
@@ -132,6 +140,52 @@ class Chat:
         audio = concat(spoken) if spoken else None
         timings = Timings(transcribe_s, clock.first_text_s, clock.first_audio_s, time.perf_counter() - started)
         yield Done(Reply(transcript.text, reply_text, audio, timings, model=self.family.name))
+
+    def _with_partner(self, partner: Partner, source: Source | None, text: str | None) -> Iterator[Event]:
+        """Let a partner hear and answer; write the question down afterwards, when nobody waits for it."""
+        from stepaudio.lm.prompts.messages import assistant, user
+
+        token, clock = self.cancel.token(), _Clock(time.perf_counter())
+        question = self._sound_or_words(source, text)
+        kept: Message | None = None
+        written: list[str] = []
+        spoken: list[Audio] = []
+        messages = [*self._system(), *self.history, user(question)]
+        pieces = partner.answer(messages, voice=self.voice, style=self.style, seed=self.seed, cancel=token)
+        for piece in pieces:
+            if token.cancelled:
+                break
+            kept = piece.turn or kept
+            if piece.text:
+                clock.text()
+                written.append(piece.text)
+                yield TextDelta(piece.text)
+            if piece.audio is not None:
+                yield from self._say([piece.audio], spoken, clock, token)
+        total_s, started = time.perf_counter() - clock.started, time.perf_counter()
+        transcript = self._question(question if source is not None else None, text)
+        transcribe_s = time.perf_counter() - started if source is not None else None
+        reply_text = "".join(written).strip()
+        remembered = question if partner.keeps_sound else transcript.text
+        self.history += [user(remembered), kept or assistant(reply_text)]
+        if source is not None:
+            yield Heard(transcript)
+        if token.cancelled:
+            yield Interrupted()
+            return
+        audio = concat(spoken) if spoken else None
+        timings = Timings(transcribe_s, clock.first_text_s, clock.first_audio_s, total_s)
+        yield Done(Reply(transcript.text, reply_text, audio, timings, model=self.family.name))
+
+    def _sound_or_words(self, source: Source | None, text: str | None) -> Audio | str:
+        if (source is None) == (text is None):
+            raise InputError("give either a spoken question or text, not both and not none")
+        if source is None:
+            words = (text or "").strip()
+            if not words:
+                raise InputError("the question is empty")
+            return words
+        return source if isinstance(source, Audio) else Audio.read(source)
 
     def stream(self, chunks: Iterable[Audio], detector: "TurnDetector | None" = None) -> Iterator[Event]:
         """Hold a conversation over microphone `chunks`: every turn found in them is answered.

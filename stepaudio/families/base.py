@@ -54,8 +54,12 @@ class Mouth(Protocol):
     """Speech synthesis of one clause at a time."""
 
     sample_rate: int
-    default_voice: str
     languages: tuple[str, ...]
+
+    @property
+    def default_voice(self) -> str:
+        """The name of the voice to speak with when none is asked for."""
+        ...
 
     def load(self) -> object:
         """Read the weights into memory, which otherwise happens at first use."""
@@ -65,9 +69,7 @@ class Mouth(Protocol):
         """Return the voice called `name` (or a mix of them); raises `InputError` when there is none."""
         ...
 
-    def speak(
-        self, text: str, *, voice: "Voice", style: "Style", seed: int | None = None
-    ) -> Iterator[Audio]:
+    def speak(self, text: str, *, voice: "Voice", style: "Style", seed: int | None = None) -> Iterator[Audio]:
         """Yield the speech of one clause or sentence in chunks of any length."""
         ...
 

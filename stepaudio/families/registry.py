@@ -1,16 +1,63 @@
-"""From a model's name to a loaded family."""
+"""From a model's name, or a converted folder, to a loaded family."""
 
-from stepaudio.errors import ModelError
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stepaudio.errors import InputError, ModelError
 from stepaudio.families.base import Family
+from stepaudio.families.options import Options
+
+if TYPE_CHECKING:
+    from stepaudio.hub import Card
 
 
-def load_family(name: str, *, pull: bool = True) -> Family:
+def load_family(name: str, *, pull: bool = True, options: Options | None = None) -> Family:
     """Return the family called `name`; see `stepaudio.load`."""
     from stepaudio import hub
 
+    options = (options or Options()).from_environment()
     card = hub.load_card(name)
     if card.family == "nano":
         from stepaudio.families.nano import load_nano
 
-        return load_nano(hub.ensure(name, pull=pull))
-    raise ModelError(f"{name}: no loader for the family {card.family!r}")
+        return _with_choices(load_nano(hub.ensure(card, pull=pull)), options, pull=pull)
+    if card.family not in ("step-audio", "step-audio-2"):
+        raise ModelError(
+            f"{name}: a part of a model (family {card.family!r}), not one to talk to"
+        )
+    _check_files(card)
+    root = hub.ensure(card, pull=pull)[card.name]
+    if card.family == "step-audio":
+        from stepaudio.families.step_audio import load_step_audio
+
+        return load_step_audio(card.name, root, options, whisper=options.whisper(pull=pull))
+    from stepaudio.families.step_audio_2 import load_step_audio_2
+
+    return load_step_audio_2(card.name, root, options, whisper=options.whisper(pull=pull))
+
+
+def _with_choices(family: Family, options: Options, *, pull: bool) -> Family:
+    """Put a served mind or other ears into a family of its own."""
+    if options.server:
+        from stepaudio.families.remote import RemoteMind
+        from stepaudio.serving.openai_client import OpenAIClient
+
+        if not options.server_model:
+            raise InputError("say which model of the server to use (STEPAUDIO_SERVER_MODEL)")
+        server = options.at_server("openai", options.server_model)
+        assert server is not None
+        family = replace(family, mind=RemoteMind(OpenAIClient(server)))
+    whisper = options.whisper(pull=pull)
+    return family if whisper is None else replace(family, ears=whisper)
+
+
+def _check_files(card: "Card") -> None:
+    """Refuse a converted folder that is no longer what its card lists."""
+    if card.checkpoint or card.location is None:
+        return
+    for file in card.files:
+        path = card.location / file.path
+        if not path.is_file():
+            raise ModelError(f"{card.location}: {file.path} is missing")
+        if path.stat().st_size != file.size:
+            raise ModelError(f"{path}: has {path.stat().st_size} bytes, not the {file.size} of card.yaml")

@@ -29,7 +29,6 @@ def stream_sound(
     yield from _audio(decoder, decoder.finish(state))
 
 
-
 def _audio(decoder: Token2Wav, samples: np.ndarray) -> Iterator[Audio]:
     if samples.size:
         yield Audio(samples, decoder.sample_rate)

@@ -134,7 +134,7 @@ class Step1:
         seed: int | None = None,
         cancel: CancelToken | None = None,
     ) -> Iterator[str]:
-        """Yield the written reply to `messages` in pieces; `audio_text` turns sound into ``<audio_N>`` text."""
+        """Yield the written reply in pieces; `audio_text` turns sound into ``<audio_N>`` text."""
         ids = self.tokenizer.encode(render(messages, audio_text=audio_text))
         row = Prompt(ids, seed=seed, grammar=self._text)
         limits = Limits(max_new_tokens=most, stop=frozenset({EOT}))

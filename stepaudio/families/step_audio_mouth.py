@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from stepaudio.decoder.files import MUSIC_FOLDER, SPEAKER, SPEECH_FOLDER
 from stepaudio.decoder.speaker import SpeakerEncoder
 from stepaudio.decoder.token2wav import Token2Wav
 from stepaudio.errors import InputError
+from stepaudio.families.base import SpeechCodes
 from stepaudio.families.clip_voice import (
     CLONED,
     NAMED,
@@ -25,12 +26,11 @@ from stepaudio.families.clip_voice import (
     make_voice,
     voice_prompt,
 )
-from stepaudio.families.base import SpeechCodes
 from stepaudio.families.sound import stream_sound
 from stepaudio.families.step1 import Step1
 from stepaudio.features.mel import PROMPT_22050
-from stepaudio.speech.tempo import change_pace
 from stepaudio.lm.prompts.tts import HUMMING_TAG, RAP_TAG, Decoder, decoder_for, leading_tag, speech_prompt
+from stepaudio.speech.tempo import change_pace
 from stepaudio.styles import Style, find_tag, parse_style
 from stepaudio.voices import SUFFIX, Voice, find_voice, list_voices
 
@@ -110,8 +110,8 @@ class StepAudioMouth:
         named = self.speakers.names() or [info.name for info in list_voices(FAMILY)]
         if not named:
             raise InputError(
-                f"{self.folder}: no voices: put clips and speakers_info.json into {self.speakers.folder.name}/, "
-                "or give a voice made with `stepaudio clone`"
+                f"{self.folder}: no voices: put clips and speakers_info.json into "
+                f"{self.speakers.folder.name}/, or give a voice made with `stepaudio clone`"
             )
         return named[0]
 
@@ -159,7 +159,7 @@ class StepAudioMouth:
     def voice_of(
         self, clip: Audio, *, name: str, transcript: str, kind: str = CLONED, consent: str = ""
     ) -> Voice:
-        """Return the voice of a clip: its codes (trimmed, normalised), mel and speaker embedding (as recorded).
+        """Return the voice of a clip: codes (trimmed, normalised), mel and embedding (as recorded).
 
         Raises:
             AudioError: too short, too long, or without sound.
