@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepaudio.cli.common import Json, Model, Out, Seed, StyleTags, VoiceName, check_out, emit, read_input, tell
+from stepaudio.cli.common import (
+    Json,
+    Model,
+    Out,
+    Seed,
+    Server,
+    StyleTags,
+    VoiceName,
+    check_out,
+    emit,
+    read_input,
+    tell,
+)
 from stepaudio.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +35,7 @@ def chat(
     style: StyleTags = None,
     seed: Seed = None,
     model: Model = "nano",
+    server: Server = None,
     json: Json = False,
 ) -> None:
     """Answer a spoken QUESTION aloud; the reply is written to reply.wav unless -o says otherwise."""
@@ -34,7 +47,7 @@ def chat(
     if json and out == "-":
         raise InputError("--json and -o - both want stdout")
     check_out(out)
-    sa = load(model)
+    sa = load(model, server=server)
     session = sa.chat(system=system, voice=voice, style=style, seed=seed)
     if question is None:
         from stepaudio.dialogue.microphone import converse
@@ -42,6 +55,7 @@ def chat(
         converse(session, tell)
         return
     reply: Reply | None = None
+    begun = False
     quiet = json or out == "-"
     spoken = read_input(question)
     started = time.perf_counter()
@@ -50,9 +64,12 @@ def chat(
     load_s = time.perf_counter() - started
     for event in session.turn(spoken):
         if isinstance(event, Heard) and not quiet:
-            typer.echo(f"You:   {event.transcript.text}\nReply: ", nl=False)
+            # A model that hears the sound itself writes the question down after its reply.
+            line = f"You:   {event.transcript.text}"
+            typer.echo(f"\n{line}" if begun else line)
         elif isinstance(event, TextDelta) and not quiet:
-            typer.echo(event.text, nl=False)
+            typer.echo(event.text if begun else f"Reply: {event.text}", nl=False)
+            begun = True
         elif isinstance(event, Done):
             reply = event.reply
     if reply is None or reply.audio is None:

@@ -14,6 +14,9 @@ Model = Annotated[str, typer.Option("--model", help="Model name or folder.")]
 VoiceName = Annotated[str | None, typer.Option("--voice", help="Voice name, mix (ada*0.6+ben*0.4) or file.")]
 StyleTags = Annotated[str | None, typer.Option("--style", help='Style tags, e.g. "slow".')]
 Seed = Annotated[int | None, typer.Option("--seed", help="Makes the speech repeatable.")]
+Server = Annotated[
+    str | None, typer.Option("--server", help="OpenAI-compatible server that has the chat model (http://…/v1).")
+]
 Out = Annotated[str | None, typer.Option("-o", "--out", help="Where the speech goes (.wav .flac .ogg; - is stdout).")]
 
 
@@ -40,6 +43,14 @@ def read_input(name: str) -> str | bytes:
     return sys.stdin.buffer.read()
 
 
+def check_place(name: str) -> Path:
+    """Return the path to write to; raises `InputError` when its folder does not exist or it is a folder."""
+    path = Path(name)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{name}: is a folder" if path.is_dir() else f"{name}: no such folder to write to")
+    return path
+
+
 def check_out(name: str | None) -> None:
     """Refuse an output that cannot be written before any work is done for it.
 
@@ -50,8 +61,6 @@ def check_out(name: str | None) -> None:
 
     if name is None or name == "-":
         return
-    path = Path(name)
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"{name}: no such folder to write to" if not path.is_dir() else f"{name}: is a folder")
+    path = check_place(name)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{name}: unknown audio format; use one of {' '.join(sorted(FORMATS))}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepaudio.cli import bench, chat, demo, models, speak, transcribe, voices
+from stepaudio.cli import bench, chat, clone, convert, demo, models, speak, tokens, transcribe, voices
 from stepaudio.errors import StepAudioError
 
 app = typer.Typer(
@@ -19,7 +19,10 @@ app = typer.Typer(
 app.command("chat")(chat.chat)
 app.command("transcribe")(transcribe.transcribe)
 app.command("speak")(speak.speak)
+app.command("clone")(clone.clone)
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(voices.app, name="voices")
+models.app.command("convert")(convert.convert)
 app.add_typer(models.app, name="models")
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)

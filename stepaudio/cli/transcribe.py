@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepaudio.cli.common import Json, Model, emit, read_input, tell
+from stepaudio.cli.common import Json, Model, Server, emit, read_input, tell
 from stepaudio.errors import AudioError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def transcribe(
     format: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.text,
     language: Annotated[str | None, typer.Option("--language", help="ISO 639-1 code, e.g. en.")] = None,
     model: Model = "nano",
+    server: Server = None,
     json: Json = False,
 ) -> None:
     """Write down what is said in AUDIO. A file that cannot be read does not stop the others."""
@@ -34,7 +35,7 @@ def transcribe(
     from stepaudio.api import load
     from stepaudio.subtitles import to_srt, to_vtt
 
-    sa = load(model)
+    sa = load(model, server=server)
     rows = []
     failed: list[str] = []
     for name in audio:
