@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from stepaudio.lm.text import TextTokenizer
 
 SYSTEM = "You are a helpful voice assistant. Answer in one or two short, plain sentences."
+# Turns that nobody said, put before the conversation: a 135M model copies a manner better than it obeys one.
+EXAMPLES = (
+    ("Who painted the Mona Lisa?", "Leonardo da Vinci painted the Mona Lisa."),
+    ("What is seven plus two?", "Seven plus two is nine."),
+    ("Which film should I watch tonight?", "You could watch Singin' in the Rain, a cheerful old musical."),
+    ("What is the fastest animal on land?", "The cheetah is the fastest animal on land."),
+    ("How can I sleep better?", "Go to bed at the same time every night, and keep your room dark and quiet."),
+    ("Tell me something funny.", "Why did the chicken cross the road? To get to the other side!"),
+    ("Hello, how are you?", "I'm doing well, thank you. How can I help you today?"),
+)
 _SENTENCE_END = re.compile(
     r"""(?<!\b\d)(?<!\d\d)(?<!\b[A-Z])(?<!Mr)(?<!Dr)(?<!Ms)(?<!Mrs)(?<!St)[.!?]["')\]]*$"""
 )
@@ -32,6 +42,7 @@ class Manner:
 
     Attributes:
         system: instructions used when the conversation has none of its own.
+        examples: questions and answers put before the conversation when it has no system message.
         enough_words: once a reply has this many words it ends with its sentence.
         max_new_tokens: a reply never gets longer.
         max_prompt_tokens: older turns are forgotten beyond this, always whole ones.
@@ -39,6 +50,7 @@ class Manner:
     """
 
     system: str = SYSTEM
+    examples: tuple[tuple[str, str], ...] = EXAMPLES
     enough_words: int = 25
     max_new_tokens: int = 160
     max_prompt_tokens: int = 2048
@@ -95,10 +107,10 @@ class NanoMind:
 
     @cached_property
     def sampling(self) -> "Sampling":
-        """Default: the likeliest answer, held off loops; a 135M model strays when it draws freely."""
+        """Default: the likeliest answer, held off loops; a 135M model strays when it draws."""
         from stepaudio.lm.sampling import Sampling
 
-        return Sampling(temperature=0, repetition_penalty=1.1, no_repeat_ngram=4)
+        return Sampling(temperature=0, no_repeat_ngram=4)
 
     def stream(
         self,
@@ -184,7 +196,7 @@ class NanoMind:
         turns = list(messages[len(head) :])
         if not turns:
             raise InputError("there is nothing to answer: the conversation has only a system message")
-        head = head or [Message("system", self.manner.system)]
+        head = head or self._opening()
         while True:
             ids = self.tokenizer.encode(chatml.render([*head, *turns]))
             if len(ids) <= self.manner.max_prompt_tokens:
@@ -197,8 +209,18 @@ class NanoMind:
                 )
             turns = turns[later[0] :]
 
+    def _opening(self) -> list[Message]:
+        turns = [Message("system", self.manner.system)]
+        for question, answer in self.manner.examples:
+            turns += [Message("user", question), Message("assistant", answer)]
+        return turns
+
     def _enough(self, said: str) -> bool:
-        return len(said.split()) >= self.manner.enough_words and _SENTENCE_END.search(said) is not None
+        words, enough = len(said.split()), self.manner.enough_words
+        if words < enough:
+            return False
+        # A list without an end is cut at a comma.
+        return _SENTENCE_END.search(said) is not None or (words >= 2 * enough and said.endswith((",", ";")))
 
     def _take(self, prompt: Sequence[int]) -> Read:
         """Take the cache that has read most of `prompt`, cut to what they share, until it is given back."""
