@@ -21,3 +21,15 @@ def shared() -> Path:
 def golden() -> Path:
     """The folder of golden vectors that ships with the tests."""
     return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """nano with its weights, loaded once; tests that need it skip where it was not pulled."""
+    import stepaudio
+    from stepaudio.errors import ModelError
+
+    try:
+        return stepaudio.load("nano", pull=False)
+    except ModelError as error:
+        pytest.skip(str(error))

@@ -40,6 +40,7 @@ def chat(
 ) -> None:
     """Answer a spoken QUESTION aloud; the reply is written to reply.wav unless -o says otherwise."""
     from stepaudio.api import load
+    from stepaudio.audio import Audio
     from stepaudio.dialogue.events import Done, Heard, TextDelta
 
     if question is None and (out or json):
@@ -57,7 +58,7 @@ def chat(
     reply: Reply | None = None
     begun = False
     quiet = json or out == "-"
-    spoken = read_input(question)
+    spoken = Audio.read(read_input(question))
     started = time.perf_counter()
     # The timings tell what a caller of a running system hears; loading is told apart.
     sa.warm_up()
