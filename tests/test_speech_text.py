@@ -64,6 +64,11 @@ def test_phonemes_keep_marks_and_breaks() -> None:
     assert phonemize("Hello, world! Judge (now).") == "həlˈO, wˈɜɹld! ʤˈʌʤ (nˈW)."
 
 
+@pytest.mark.parametrize(("text", "start"), [("I see.", "ˈI "), ("I'm here.", "ˈIm "), ("Icy.", "ˈIsi")])
+def test_the_pronoun_is_stressed(text: str, start: str) -> None:
+    assert phonemize(text).startswith(start)
+
+
 def test_phonemes_follow_the_accent() -> None:
     assert phonemize("go", "en-us") == "ɡˈO"
     assert phonemize("go", "en-gb") == "ɡˈQ"

@@ -47,6 +47,9 @@ _ACCENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "en-gb": (("ə^ʊ", "Q"), ("o^ʊ", "Q"), ("e^ə", "ɛː"), ("i^ə", "ɪə"), ("ɾ", "t")),
 }
 
+# espeak-ng leaves "I" (and "I'm", "I've", "I'd", "I'll") unstressed, and Kokoro all but swallows it then.
+_PRONOUN_I = re.compile(r"(?<!\S)I(?=(?:[mvdl]|ᵊl)?(?!\S))")
+
 _lock = Lock()
 
 
@@ -110,4 +113,4 @@ def _write(ipa: str, accent: str) -> str:
     ipa = re.sub(r"\([a-z-]+\)", "", ipa)
     for sound, letter in (*_ACCENTS[accent], *_COMMON):
         ipa = ipa.replace(sound, letter)
-    return ipa.replace(_TIE, "")
+    return _PRONOUN_I.sub("ˈI", ipa.replace(_TIE, ""))
