@@ -1,0 +1,66 @@
+"""What the documents show, runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+README = (REPO / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [
+    line.split("   #")[0].strip()
+    for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("stepaudio ")
+]
+MAKE = re.findall(r"^make (\w+)", README, re.MULTILINE)
+LEFT_TO_PEOPLE = ("stepaudio demo", "stepaudio bench")  # one serves until Ctrl-C, one is a measurement
+
+
+def test_the_readme_has_snippets():
+    assert len(PYTHON) >= 2
+    assert len(SHELL) >= 6
+
+
+@pytest.mark.parametrize("target", MAKE)
+def test_make_targets_exist(target):
+    assert re.search(rf"^{target}:", (REPO / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", sorted(REPO.glob("*.md")) + sorted(REPO.glob("*/README.md")), ids=str)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def folder(nano, tmp_path_factory):
+    """A folder with the question that the snippets talk about."""
+    place = tmp_path_factory.mktemp("docs")
+    nano.speak("What is the capital of France?", voice="ben").save(place / "question.wav")
+    return place
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_snippets_run(folder, number):
+    done = subprocess.run([sys.executable, "-c", PYTHON[number]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in re.findall(r'save\("(.+?)"\)', PYTHON[number]):
+        assert (folder / name).stat().st_size > 1000
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in SHELL if not line.startswith(LEFT_TO_PEOPLE)])
+def test_command_lines_run(folder, line):
+    command = [sys.executable, "-m", "stepaudio.cli.main", *shlex.split(line)[1:]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or done.stderr
