@@ -1,6 +1,7 @@
 """Make the environment: a virtual environment in .venv with the pinned packages. Standard library only.
 
 Usage: python3 bootstrap.py [EXTRA ...]      for example: python3 bootstrap.py demo dev
+       python3 bootstrap.py --lock           write constraints.txt anew from what pip would take today
 
 Quick and silent when pyproject.toml, constraints.txt and the extras are those of the last run.
 """
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "stepaudio-installed.json"
 OLDEST = (3, 11)
+EXTRAS = ("demo", "dev", "eval", "mic", "official", "ray", "serve", "tools", "train")
 
 
 def python_of(folder: Path) -> Path:
@@ -69,6 +71,20 @@ def install_torch() -> None:
     subprocess.run([*command, "--torch-backend", "cpu", f"torch=={pinned.split('+')[0]}"], check=True)
 
 
+def lock() -> None:
+    """Write constraints.txt: the newest versions that pyproject.toml allows, for all extras together."""
+    wanted = f".[{','.join(EXTRAS)}]"
+    command = [str(python_of(VENV)), "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
+    done = subprocess.run(
+        [*command, "--report", "-", wanted], cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE
+    )
+    items = [item["metadata"] for item in json.loads(done.stdout)["install"]]
+    # A local label such as +cpu names one build of a version; the pin must fit every machine.
+    pins = [f"{item['name']}=={item['version'].split('+')[0]}" for item in items if item["name"] != "stepaudio"]
+    head = "# Made by: python3 bootstrap.py --lock\n"
+    (ROOT / "constraints.txt").write_text(head + "\n".join(sorted(pins, key=str.lower)) + "\n")
+
+
 def main(extras: list[str]) -> None:
     """Create or update the environment with the given extras."""
     if sys.version_info < OLDEST:
@@ -89,4 +105,4 @@ def main(extras: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    lock() if sys.argv[1:] == ["--lock"] else main(sys.argv[1:])
