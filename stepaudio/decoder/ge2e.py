@@ -1,7 +1,7 @@
 """The GE2E speaker encoder: a voice as 256 values of which the cosine tells how alike two voices are.
 
-Source: L. Wan et al., "Generalized end-to-end loss for speaker verification" (2018), in the form of Resemblyzer
-(its weights: card ``speaker-ge2e``). The front end is a power mel spectrogram, not its logarithm.
+Source: L. Wan et al., "Generalized end-to-end loss for speaker verification" (2018), in the form of
+Resemblyzer (its weights: card ``speaker-ge2e``). The front end is a power mel spectrogram, not its logarithm.
 """
 
 from pathlib import Path
@@ -95,7 +95,13 @@ def power_mel(samples: Tensor) -> Tensor:
     """
     window = torch.hann_window(MEL.n_fft)
     spectrum = torch.stft(
-        samples, MEL.n_fft, MEL.hop_length, window=window, center=True, pad_mode="constant", return_complex=True
+        samples,
+        MEL.n_fft,
+        MEL.hop_length,
+        window=window,
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
     )
     return (mel_filterbank(MEL) @ spectrum.abs().square()).T
 

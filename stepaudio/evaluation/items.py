@@ -66,7 +66,7 @@ class Metric:
         title: how the report calls it.
         better: ``higher`` or ``lower``.
         percent: shown times 100.
-        quantile: ``None`` is the ratio of sums over the items; otherwise this quantile of the items' own ratios.
+        quantile: ``None`` is the ratio of sums over the items, otherwise this quantile of the items' ratios.
         noisy: a time: it differs from run to run, so it is kept apart from the scores.
     """
 

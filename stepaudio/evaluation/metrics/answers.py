@@ -1,4 +1,4 @@
-"""Answers against references without a language model: exact match, token F1, and whether the answer is in it.
+"""Answers against references without a language model: exact match, token F1, containment.
 
 The normalisation is the one usual for open questions (SQuAD): lower case, no punctuation, no articles.
 """

@@ -67,11 +67,11 @@ class Dnsmos:
             float(np.polynomial.polynomial.polyval(raw[:, column], coefficients).mean())
             for column, coefficients in enumerate((_SPEECH, _BACKGROUND, _OVERALL))
         ]
-        return Mos(*means, p808=float(np.mean(p808)))
+        return Mos(means[0], means[1], means[2], float(np.mean(p808)))
 
 
 def _mel(samples: np.ndarray) -> np.ndarray:
-    """(n,) float32 at 16 kHz to (frames, 120) float32: decibels below the loudest bin, 0 dB at 1, -80 dB at -1."""
+    """(n,) at 16 kHz to (frames, 120) float32: decibels below the loudest bin, 0 dB as 1, -80 dB as -1."""
     import torch
 
     from stepaudio.features.mel import MelConfig, mel_filterbank

@@ -1,7 +1,8 @@
 """Uncertainty: bootstrap intervals of ratios and quantiles, and paired tests between two systems.
 
-Source: B. Efron, "Better bootstrap confidence intervals" (1987) for the BCa interval; E. B. Wilson (1927) for
-proportions that the bootstrap cannot see beyond (all right or all wrong); S. Holm (1979) for several tests.
+Source: B. Efron, "Better bootstrap confidence intervals" (1987) for the BCa interval; E. B. Wilson
+(1927) for proportions that the bootstrap cannot see beyond (all right or all wrong); S. Holm (1979) for
+several tests.
 """
 
 from collections.abc import Sequence

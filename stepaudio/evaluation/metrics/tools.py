@@ -9,21 +9,21 @@ Definitions, over dialogues that should call the target tool (positive) or shoul
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepaudio.evaluation.items import Score, flag
 
 
-def tool_scores(target: str, positive: bool, called: Sequence[str]) -> dict[str, Score]:
+def tool_scores(target: Collection[str], positive: bool, called: Sequence[str]) -> dict[str, Score]:
     """Return what one dialogue adds to precision, recall and type accuracy.
 
     Args:
-        target: the tool that the dialogue is about.
+        target: names of the tool that the dialogue is about.
         positive: whether it should be called.
         called: names of the tools that were called.
     """
-    hit = target in called
+    hit = any(name in target for name in called)
     scores: dict[str, Score] = {}
     if hit:
         scores["trigger_precision"] = flag(positive)
@@ -35,7 +35,7 @@ def tool_scores(target: str, positive: bool, called: Sequence[str]) -> dict[str,
 
 
 def same_arguments(gold: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether two argument objects say the same, up to case, blanks, punctuation and how numbers are written."""
+    """Whether two argument objects say the same, up to case, blanks, punctuation and number formats."""
     return _plain(gold) == _plain(given)
 
 

@@ -1,0 +1,1 @@
+"""Judges: a language model with fixed rubrics, and rules that need none."""
