@@ -73,7 +73,7 @@ def test_why_rows_end() -> None:
         )
     )
     assert columns(steps, 0) == free[: free.index(free[3]) + 1]
-    assert [row.finished for row in ends[0].rows][0] == "stop"
+    assert ends[0].rows[0].finished == "stop"
     assert ends[0].rows[1].finished in {"context", "stop"}
     list(generate(lm, [Prompt([5])], sampling=GREEDY, limits=Limits(2), on_end=ends.append))
     assert ends[1].rows[0].finished == "length"

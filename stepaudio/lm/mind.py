@@ -24,11 +24,11 @@ SYSTEM = "You are a helpful voice assistant. Answer in one or two short, plain s
 # Turns that nobody said, put before the conversation: a 135M model copies a manner better than it obeys one.
 EXAMPLES = (
     ("Who painted the Mona Lisa?", "Leonardo da Vinci painted the Mona Lisa."),
-    ("What is seven plus two?", "Seven plus two is nine."),
+    ("What language do people speak in Italy?", "People in Italy speak Italian."),
     ("Which film should I watch tonight?", "You could watch Singin' in the Rain, a cheerful old musical."),
-    ("What is the fastest animal on land?", "The cheetah is the fastest animal on land."),
     ("How can I sleep better?", "Go to bed at the same time every night, and keep your room dark and quiet."),
-    ("Tell me something funny.", "Why did the chicken cross the road? To get to the other side!"),
+    ("What is the fastest animal on land?", "The cheetah is the fastest animal on land."),
+    ("What is seven plus two?", "Seven plus two is nine."),
     ("Hello, how are you?", "I'm doing well, thank you. How can I help you today?"),
 )
 _SENTENCE_END = re.compile(

@@ -4,7 +4,7 @@ One decode step reads every weight once, so its cost is the memory the weights t
 product as bfloat16 and leave in the type they came in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +14,10 @@ from torch.nn import functional as F
 from stepaudio.errors import ModelError
 from stepaudio.lm.blocks import BLOCK, Blocks4, Blocks8, Weight, dequantise, quantise4, quantise8, stack
 from stepaudio.lm.model import DecoderLM, Layer
+
+_PACK_ROWS = 2048  # a multiple of the 64 rows that the kernel's layout weaves together
+
+_ROWS = 16  # the kernel takes multiples of it; others are padded
 
 Precision = Literal["float32", "bfloat16", "int8", "int4"]
 
@@ -27,9 +31,17 @@ def _has_int4_kernel() -> bool:
     return torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
 
 
+def _pack(codes: Tensor, planes: Callable[[Tensor], Tensor]) -> Tensor:
+    """Bring codes into the kernel's layout, some rows at a time: in between they take 32 bits each."""
+    convert = torch.ops.aten._convert_weight_to_int4pack_for_cpu
+    codes = F.pad(codes, (0, 0, 0, -len(codes) % _ROWS))
+    return torch.cat([convert(planes(rows.int()), 1) for rows in codes.split(_PACK_ROWS)])
+
+
 def _grid(scale: Tensor, zero: Tensor) -> Tensor:
     """Lay out scales and zeros, each (rows, blocks), as the kernel reads them: bfloat16 (blocks, rows, 2)."""
-    return torch.stack((scale, zero), -1).transpose(0, 1).contiguous().bfloat16()
+    both = F.pad(torch.stack((scale, zero), -1), (0, 0, 0, 0, 0, -len(scale) % _ROWS))
+    return both.transpose(0, 1).contiguous().bfloat16()
 
 
 class BFloat16Linear(nn.Module):
@@ -54,8 +66,7 @@ class Int4Linear(nn.Module):
     def __init__(self, weight: Blocks4, bias: Tensor | None = None) -> None:
         super().__init__()
         self.rows_out = weight.packed.shape[0]
-        codes = weight.codes().to(torch.int32)
-        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+        packed = _pack(weight.codes(), lambda codes: codes)
         # The kernel computes (code - 8) * scale + zero.
         scale = weight.scale.float()
         self.register_buffer("packed", packed)
@@ -66,7 +77,7 @@ class Int4Linear(nn.Module):
         """Return ``x @ weight.T + bias`` in the type of `x`."""
         flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.packed, BLOCK, self.grid)
-        out = out.to(x.dtype).view(*x.shape[:-1], self.rows_out)
+        out = out[:, : self.rows_out].to(x.dtype).view(*x.shape[:-1], self.rows_out)
         return out if self.bias is None else out + self.bias
 
 
@@ -79,9 +90,8 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Blocks8, bias: Tensor | None = None) -> None:
         super().__init__()
         self.rows_out = weight.codes.shape[0]
-        codes = weight.codes.to(torch.int32)
-        planes = torch.cat(((codes >> 4) + 8, codes & 15), 1)
-        self.register_buffer("packed", torch.ops.aten._convert_weight_to_int4pack_for_cpu(planes, 1))
+        packed = _pack(weight.codes, lambda codes: torch.cat(((codes >> 4) + 8, codes & 15), 1))
+        self.register_buffer("packed", packed)
         scale = weight.scale.float().bfloat16().float()
         grid = torch.cat((_grid(16 * scale, torch.zeros_like(scale)), _grid(scale, 8 * scale)))
         self.register_buffer("grid", grid)
@@ -92,7 +102,7 @@ class Int8Linear(nn.Module):
         flat = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
         twice = torch.cat((flat, flat), 1)
         out = torch.ops.aten._weight_int4pack_mm_for_cpu(twice, self.packed, BLOCK, self.grid)
-        out = out.to(x.dtype).view(*x.shape[:-1], self.rows_out)
+        out = out[:, : self.rows_out].to(x.dtype).view(*x.shape[:-1], self.rows_out)
         return out if self.bias is None else out + self.bias
 
 
@@ -135,15 +145,15 @@ class PackedEmbedding(nn.Module):
         return (codes * self.scale[ids].float()[..., None]).flatten(-2)
 
 
-def pack(model: DecoderLM, weights: Mapping[str, Weight], precision: Precision) -> DecoderLM:
-    """Fill `model` with packed layers made of `weights` (official names, complete); for inference only.
+def pack(model: DecoderLM, weights: dict[str, Weight], precision: Precision) -> DecoderLM:
+    """Fill `model` with packed layers made of `weights` (official names, complete), which it empties.
 
     Query, key and value become one product, gate and up another; the head is int8 when they are int4.
 
     Raises:
         ModelError: a weight is missing, or one is left over.
     """
-    left = dict(weights)
+    left = weights
 
     def take(name: str) -> Weight:
         if name not in left:
@@ -170,13 +180,17 @@ def pack(model: DecoderLM, weights: Mapping[str, Weight], precision: Precision) 
         norm(layer.input_layernorm, f"{at}.input_layernorm.weight")
         norm(layer.post_attention_layernorm, f"{at}.post_attention_layernorm.weight")
     norm(model.model.norm, "model.norm.weight")
-    table = _blocks8(take("model.embed_tokens.weight"))
-    head: Weight = table
+    table = take("model.embed_tokens.weight")
     if model.config.tie_word_embeddings:
         left.pop("lm_head.weight", None)
+    head = table if model.config.tie_word_embeddings else take("lm_head.weight")
+    if precision in ("int4", "int8"):
+        table = _blocks8(table)
+        head = table if model.config.tie_word_embeddings else head
+        model.model.embed_tokens = PackedEmbedding(table)
     else:
-        head = take("lm_head.weight")
-    model.model.embed_tokens = PackedEmbedding(table)
+        dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        model.model.embed_tokens = nn.Embedding.from_pretrained(dequantise(table).to(dtype))
     # 4 bits would change every seventh greedy choice: the head keeps 8.
     model.lm_head = _MAKERS["int8" if precision == "int4" else precision]([head], None)
     if left:
