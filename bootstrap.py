@@ -66,8 +66,19 @@ def install_torch() -> None:
     # uv knows where PyTorch keeps its CPU builds, so this project need not name a host.
     print("bootstrap: no GPU here: taking PyTorch's CPU build", flush=True)
     pip("install", "--quiet", "uv")
-    pinned = next(item["metadata"]["version"] for item in plan["install"] if item["metadata"]["name"] == "torch")
-    command = [str(python_of(VENV)), "-m", "uv", "pip", "install", "--quiet", "--python", str(python_of(VENV))]
+    pinned = next(
+        item["metadata"]["version"] for item in plan["install"] if item["metadata"]["name"] == "torch"
+    )
+    command = [
+        str(python_of(VENV)),
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(python_of(VENV)),
+    ]
     subprocess.run([*command, "--torch-backend", "cpu", f"torch=={pinned.split('+')[0]}"], check=True)
 
 
@@ -80,7 +91,9 @@ def lock() -> None:
     )
     items = [item["metadata"] for item in json.loads(done.stdout)["install"]]
     # A local label such as +cpu names one build of a version; the pin must fit every machine.
-    pins = [f"{item['name']}=={item['version'].split('+')[0]}" for item in items if item["name"] != "stepaudio"]
+    pins = [
+        f"{item['name']}=={item['version'].split('+')[0]}" for item in items if item["name"] != "stepaudio"
+    ]
     head = "# Made by: python3 bootstrap.py --lock\n"
     (ROOT / "constraints.txt").write_text(head + "\n".join(sorted(pins, key=str.lower)) + "\n")
 
@@ -89,7 +102,9 @@ def main(extras: list[str]) -> None:
     """Create or update the environment with the given extras."""
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:2]))
-        sys.exit(f"bootstrap: Python 3.11 or newer is needed, this is {found}; try: make PYTHON=python3.12 ...")
+        sys.exit(
+            f"bootstrap: Python 3.11 or newer is needed, this is {found}; try: make PYTHON=python3.12 ..."
+        )
     want = {"fingerprint": fingerprint(), "extras": sorted(extras)}
     have = json.loads(STAMP.read_text()) if STAMP.exists() else {"fingerprint": "", "extras": []}
     if have["fingerprint"] == want["fingerprint"] and set(extras) <= set(have["extras"]):
@@ -98,7 +113,9 @@ def main(extras: list[str]) -> None:
     if not python_of(VENV).exists():
         venv.create(VENV, with_pip=True)
     install_torch()
-    both = sorted(set(extras) | (set(have["extras"]) if have["fingerprint"] == want["fingerprint"] else set()))
+    both = sorted(
+        set(extras) | (set(have["extras"]) if have["fingerprint"] == want["fingerprint"] else set())
+    )
     pip("install", "--quiet", "-e", f".[{','.join(both)}]" if both else ".")
     STAMP.write_text(json.dumps({**want, "extras": both}))
     print("bootstrap: done", flush=True)

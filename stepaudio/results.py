@@ -41,7 +41,7 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Timings:
-    """Wall-clock seconds from the moment the question was complete; ``None`` when that step did not happen."""
+    """Seconds from the moment the question was complete; ``None`` where a step did not happen."""
 
     transcribe_s: float | None = None
     first_text_s: float | None = None

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from fakes import FakeEars, FakeMind, FakeMouth, fake_family, tone
 
 from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
 from stepaudio.dialogue.events import AudioDelta, Done, Heard, Interrupted, SpeechStarted, TextDelta
 from stepaudio.dialogue.turns import RATE, TurnDetector
 from stepaudio.errors import AudioError, InputError
-from fakes import FakeEars, FakeMind, FakeMouth, fake_family, tone
 
 
 class Loud(TurnDetector):
@@ -28,7 +28,9 @@ def test_a_turn_speaks_while_it_writes():
     reply = events[-1].reply
     assert reply.text == family.mind.reply
     assert reply.transcript == "How are you today?"
-    assert reply.audio.seconds == pytest.approx(sum(e.audio.seconds for e in events if isinstance(e, AudioDelta)))
+    assert reply.audio.seconds == pytest.approx(
+        sum(e.audio.seconds for e in events if isinstance(e, AudioDelta))
+    )
     assert " ".join(clause for clause, *_ in family.mouth.said) == family.mind.reply
     t = reply.timings
     assert 0 <= t.transcribe_s <= t.first_text_s <= t.first_audio_s <= t.total_s

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from fakes import FakeEars, fake_family, tone
 
 from stepaudio.audio import Audio
-from fakes import FakeEars, fake_family, tone
 
 
 @pytest.fixture
@@ -94,7 +94,9 @@ def test_transcribe_json_lists_every_file(run, question):
     assert rows[0]["seconds"] == 2.0
 
 
-@pytest.mark.parametrize(("format", "start"), [("srt", "1\n00:00:00,000"), ("vtt", "WEBVTT"), ("text", "How")])
+@pytest.mark.parametrize(
+    ("format", "start"), [("srt", "1\n00:00:00,000"), ("vtt", "WEBVTT"), ("text", "How")]
+)
 def test_transcribe_formats(run, question, format, start):
     code, out, _ = run("transcribe", question, "--format", format)
     assert code == 0

@@ -1,4 +1,4 @@
-"""The whole loop on nano with its real weights: hearing, answering, speaking, and the same through the CLI."""
+"""The whole loop on nano with its real weights: hearing, answering, speaking, also through the CLI."""
 
 import json
 import subprocess

@@ -8,8 +8,8 @@ from shutil import which
 
 import numpy as np
 import pytest
-
 from fakes import FakeEars, fake_family, tone
+
 from stepaudio.api import StepAudio
 from stepaudio.audio import Audio, concat
 from stepaudio.errors import InputError
@@ -72,8 +72,7 @@ def test_a_failed_turn_still_ends_its_sound(tmp_path):
     chat = StepAudio(fake_family(ears=FakeEars(text=""))).chat()
     views = []
     with pytest.raises(InputError, match="no speech"):
-        for view in answer(chat, (), speaker, str(spoken), ""):
-            views.append(view)
+        views.extend(answer(chat, (), speaker, str(spoken), ""))
     assert len(drain(speaker, views[0].ticket)) == 0
 
 
@@ -141,8 +140,8 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
     question = nano.speak("What is the capital of France?", voice="ben")
     spoken = concat([silence, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
     options = [
-        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={spoken}%noloop",
     ]  # fmt: skip

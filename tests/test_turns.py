@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from stepaudio.audio import Audio
-from stepaudio.dialogue.turns import RATE, WINDOW, TurnConfig, TurnDetector, TurnEnded, TurnStarted, find_turns
+from stepaudio.dialogue.turns import (
+    RATE,
+    WINDOW,
+    TurnConfig,
+    TurnDetector,
+    TurnEnded,
+    TurnStarted,
+    find_turns,
+)
 
 
 class Scripted(TurnDetector):
@@ -16,7 +24,9 @@ class Scripted(TurnDetector):
 
 def clip(*stretches: tuple[float, float]) -> Audio:
     """Loudness and seconds of each stretch."""
-    return Audio(np.concatenate([np.full(round(s * RATE), level, np.float32) for level, s in stretches]), RATE)
+    return Audio(
+        np.concatenate([np.full(round(s * RATE), level, np.float32) for level, s in stretches]), RATE
+    )
 
 
 def chunked(audio: Audio, size: int):

@@ -6,8 +6,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from stepaudio.bench.result import BenchResult, Figure
+from stepaudio.errors import InputError
 
 if TYPE_CHECKING:
+    from stepaudio.families.base import Mind
     from stepaudio.lm.config import LMConfig
     from stepaudio.lm.mind import NanoMind
 
@@ -45,12 +47,13 @@ def _notes() -> tuple[str, ...]:
     )
 
 
-def nano_tokens_per_second(mind: "NanoMind") -> float:
-    """Return the speed of writing, the prompt and the first token not counted."""
+def nano_tokens_per_second(mind: "Mind") -> float:
+    """Return the speed of writing, the prompt and the first token not counted; `mind` must be nano's."""
+    mind = _nano(mind)
     from stepaudio.lm.sampling import Sampling
 
     ids = mind.ids(
-        _prompt(mind, time.perf_counter_ns()), sampling=Sampling(temperature=0), max_new_tokens=NEW_TOKENS
+        _prompt(time.perf_counter_ns()), sampling=Sampling(temperature=0), max_new_tokens=NEW_TOKENS
     )
     times = []
     for _ in ids:
@@ -58,15 +61,24 @@ def nano_tokens_per_second(mind: "NanoMind") -> float:
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
-def nano_prefill_per_second(mind: "NanoMind") -> float:
-    """Return the speed of reading a prompt that shares nothing with an earlier one."""
-    prompt = _prompt(mind, time.perf_counter_ns())
+def nano_prefill_per_second(mind: "Mind") -> float:
+    """Return the speed of reading a prompt that shares nothing with an earlier one; `mind` must be nano's."""
+    mind = _nano(mind)
+    prompt = _prompt(time.perf_counter_ns())
     started = time.perf_counter()
     next(mind.ids(prompt, max_new_tokens=1), None)
     return len(prompt) / (time.perf_counter() - started)
 
 
-def _prompt(mind: "NanoMind", salt: int) -> list[int]:
+def _nano(mind: "Mind") -> "NanoMind":
+    from stepaudio.lm.mind import NanoMind
+
+    if not isinstance(mind, NanoMind):
+        raise InputError("this figure is measured on nano's language model only")
+    return mind
+
+
+def _prompt(salt: int) -> list[int]:
     # Ordinary words in an order that no cache has seen.
     return [1000 + (salt // 1000 + 7919 * k) % 20_000 for k in range(PROMPT_TOKENS)]
 

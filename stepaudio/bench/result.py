@@ -83,7 +83,8 @@ def table(result: BenchResult) -> str:
     """Return the figures as a Markdown table."""
     m = result.machine
     lines = [
-        f"{result.suite}: {m['processor']}, {m['cores']} cores, {m['system']} {m['machine']}, Python {m['python']}",
+        f"{result.suite}: {m['processor']}, {m['cores']} cores, "
+        f"{m['system']} {m['machine']}, Python {m['python']}",
         "",
         "| figure | median | min | max | unit | runs |",
         "|---|---|---|---|---|---|",

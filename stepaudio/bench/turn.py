@@ -6,7 +6,9 @@ from collections.abc import Callable
 from stepaudio.bench.result import BenchResult, Figure, peak_memory_mb
 
 QUESTION = "Can you tell me what the capital of France is?"  # ten words
-SENTENCE = "The quick brown fox jumps over the lazy dog, and then it walks home through the quiet evening rain."
+SENTENCE = (
+    "The quick brown fox jumps over the lazy dog, and then it walks home through the quiet evening rain."
+)
 
 
 def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
@@ -16,8 +18,11 @@ def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
     """
     from stepaudio.api import load
     from stepaudio.bench.lm import nano_tokens_per_second
+    from stepaudio.lm.mind import NanoMind
 
     sa = load("nano")
+    mind = sa.family.mind
+    assert isinstance(mind, NanoMind)
     progress("bench: making the question")
     question = sa.speak(QUESTION, voice="ben", seed=0)
     started = time.perf_counter()
@@ -28,7 +33,7 @@ def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
     for turn in range(repeats):
         progress(f"bench: turn {turn + 1} of {repeats}")
         samples["transcribe_rtf"].append(sa.transcribe(question).rtf)
-        samples["lm_tokens_per_s"].append(nano_tokens_per_second(sa.family.mind))
+        samples["lm_tokens_per_s"].append(nano_tokens_per_second(mind))
         started = time.perf_counter()
         speech = sa.speak(SENTENCE, seed=0)
         samples["speak_rtf"].append((time.perf_counter() - started) / speech.seconds)
@@ -38,8 +43,8 @@ def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
         samples["turn_s"].append(timings.total_s or 0.0)
     samples["peak_memory_mb"].append(peak_memory_mb())
     figures = tuple(Figure(name, UNITS[name], tuple(values)) for name, values in samples.items())
-    note = f"Question: {question.seconds:.1f} s, {len(QUESTION.split())} words. First turn with loading: {warm_up:.1f} s."
-    return BenchResult("turn", figures, (note,))
+    asked = f"Question: {question.seconds:.1f} s, {len(QUESTION.split())} words."
+    return BenchResult("turn", figures, (f"{asked} First turn, with loading: {warm_up:.1f} s.",))
 
 
 UNITS = {

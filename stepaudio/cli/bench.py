@@ -9,7 +9,9 @@ from stepaudio.cli.common import Json, emit, tell
 
 def bench(
     suite: Annotated[str, typer.Argument(help="Which suite to run.")] = "turn",
-    repeats: Annotated[int, typer.Option("--repeats", min=3, help="Runs per figure; the median is shown.")] = 3,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=3, help="Runs per figure; the median is shown.")
+    ] = 3,
     json: Json = False,
 ) -> None:
     """Measure speed and memory: medians with their spread."""

@@ -102,5 +102,7 @@ def chat(
             }
         )
         return
-    spent = ", ".join(f"{name.removesuffix('_s').replace('_', ' ')} {value} s" for name, value in timings.items())
+    spent = ", ".join(
+        f"{name.removesuffix('_s').replace('_', ' ')} {value} s" for name, value in timings.items()
+    )
     typer.echo(f"\nTimes: {spent}\nSound: {out} ({reply.audio.seconds:.1f} s)")

@@ -15,9 +15,12 @@ VoiceName = Annotated[str | None, typer.Option("--voice", help="Voice name, mix 
 StyleTags = Annotated[str | None, typer.Option("--style", help='Style tags, e.g. "slow".')]
 Seed = Annotated[int | None, typer.Option("--seed", help="Makes the speech repeatable.")]
 Server = Annotated[
-    str | None, typer.Option("--server", help="OpenAI-compatible server that has the chat model (http://…/v1).")
+    str | None,
+    typer.Option("--server", help="OpenAI-compatible server that has the chat model (http://…/v1)."),
 ]
-Out = Annotated[str | None, typer.Option("-o", "--out", help="Where the speech goes (.wav .flac .ogg; - is stdout).")]
+Out = Annotated[
+    str | None, typer.Option("-o", "--out", help="Where the speech goes (.wav .flac .ogg; - is stdout).")
+]
 
 
 def tell(message: str) -> None:

@@ -69,4 +69,5 @@ def speak(
             }
         )
     else:
-        tell(f"{out}: {audio.seconds:.1f} s of speech, first sound after {first:.2f} s, RTF {total / audio.seconds:.2f}")
+        rtf = total / audio.seconds
+        tell(f"{out}: {audio.seconds:.1f} s of speech, first sound after {first:.2f} s, RTF {rtf:.2f}")

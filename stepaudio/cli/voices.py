@@ -19,7 +19,12 @@ def list_(json: Json = False) -> None:
 
     voices = list_voices()
     if json:
-        emit([{"name": v.name, "language": v.language, "gender": v.gender, "licence": v.licence} for v in voices])
+        emit(
+            [
+                {"name": v.name, "language": v.language, "gender": v.gender, "licence": v.licence}
+                for v in voices
+            ]
+        )
         return
     for v in voices:
         typer.echo(f"{v.name:10} {v.language:6} {v.gender:8} {v.licence}")

@@ -54,7 +54,7 @@ class WorldFrames:
         return replace(self, f0=(self.f0 * ratio).astype(np.float32))
 
     def to_array(self) -> np.ndarray:
-        """Return (T, 45) float32: log-F0 bridged over unvoiced frames, voicing 0 or 1, spectrum, aperiodicity."""
+        """Return (T, 45) float32: log-F0 (bridged where unvoiced), voicing, spectrum, aperiodicity."""
         voiced = self.f0 > 0
         if voiced.any():
             log_f0 = np.interp(np.arange(len(self)), np.flatnonzero(voiced), np.log(self.f0[voiced]))

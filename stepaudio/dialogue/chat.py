@@ -138,7 +138,9 @@ class Chat:
             yield Interrupted()
             return
         audio = concat(spoken) if spoken else None
-        timings = Timings(transcribe_s, clock.first_text_s, clock.first_audio_s, time.perf_counter() - started)
+        timings = Timings(
+            transcribe_s, clock.first_text_s, clock.first_audio_s, time.perf_counter() - started
+        )
         yield Done(Reply(transcript.text, reply_text, audio, timings, model=self.family.name))
 
     def _with_partner(self, partner: Partner, source: Source | None, text: str | None) -> Iterator[Event]:

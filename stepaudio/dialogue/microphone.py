@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from queue import Queue
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -46,21 +47,21 @@ def converse(chat: Chat, tell: Callable[[str], None]) -> None:
         AudioError: there is no microphone or loudspeaker, or sounddevice is not installed.
     """
     device = _sounddevice()
-    speaking = False
+    speaking = Event()
     rate = chat.family.mouth.sample_rate
     try:
         with device.OutputStream(rate, channels=1, dtype="float32") as speaker:
             tell("Listening. Speak, then pause; Ctrl-C ends the conversation.")
-            for event in chat.stream(microphone_chunks(device, lambda: speaking)):
+            for event in chat.stream(microphone_chunks(device, speaking.is_set)):
                 if isinstance(event, SpeechStarted):
                     tell("…")
                 elif isinstance(event, Heard):
-                    speaking = True
+                    speaking.set()
                     tell(f"You:   {event.transcript.text}")
                 elif isinstance(event, AudioDelta):
                     speaker.write(event.audio.samples[:, None])
                 elif isinstance(event, Done):
-                    speaking = False
+                    speaking.clear()
                     tell(f"Reply: {event.reply.text}")
     except device.PortAudioError as error:
         raise AudioError(f"the microphone or loudspeaker cannot be opened ({error})") from None

@@ -49,7 +49,7 @@ class Loudspeaker:
         self._put(ticket, None)
 
     def listen(self, ticket: str) -> Iterator[bytes] | None:
-        """Return a reply's pieces (mono 16-bit little-endian PCM), once; ``None`` if the ticket is unknown."""
+        """Return a reply's pieces (mono 16-bit little-endian PCM), once; ``None`` if it is unknown."""
         with self._lock:
             reply = self._replies.get(ticket)
         return None if reply is None else self._drain(ticket, reply)
