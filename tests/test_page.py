@@ -139,12 +139,13 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
     silence = Audio(np.zeros(24_000, np.float32), 24_000)
     question = nano.speak("What is the capital of France?", voice="ben")
     spoken = concat([silence, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
-    options = [
-        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    quiet = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
+    fake = "use-fake-device-for-media-stream use-fake-ui-for-media-stream disable-component-update"
+    options = [f"--{name}" for name in f"{quiet} {fake}".split()]
+    options += [
+        "--autoplay-policy=no-user-gesture-required",
         f"--use-file-for-fake-audio-capture={spoken}%noloop",
-    ]  # fmt: skip
+    ]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
         page = browser.new_context(permissions=["microphone"]).new_page()
