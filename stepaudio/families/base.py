@@ -13,7 +13,7 @@ from stepaudio.cancel import CancelToken
 from stepaudio.results import Segment
 
 if TYPE_CHECKING:
-    from stepaudio.lm.prompts.messages import Message
+    from stepaudio.lm.prompts.messages import Message, ToolCallPart
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
 
@@ -137,11 +137,13 @@ class Answer:
     Attributes:
         text: more of its words.
         audio: more of its sound.
+        calls: tools that the model asks for.
         turn: on the last piece, what the history keeps of the reply.
     """
 
     text: str = ""
     audio: Audio | None = None
+    calls: "tuple[ToolCallPart, ...]" = ()
     turn: "Message | None" = None
 
 

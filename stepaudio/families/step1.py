@@ -13,7 +13,7 @@ from stepaudio.lm.generate import Limits, Prompt, generate_ids
 from stepaudio.lm.prompts.messages import Message
 from stepaudio.lm.prompts.step_chat import render
 from stepaudio.lm.prompts.tts import BOT, EOT, SpeechPrompt
-from stepaudio.lm.sampling import IdSet, Pattern, Sampling
+from stepaudio.lm.sampling import IdSet, Pattern, Phase, Sampling
 from stepaudio.lm.text import finish_text, load_text_tokenizer, push_text, start_text
 from stepaudio.lm.weights import load_lm
 
@@ -35,15 +35,22 @@ _FIRST, _MIDDLE, _END = (
 _STOP = IdSet(singles=(EOT,))
 
 
-def speech_pattern(vocab_size: int) -> Pattern:
+class SpeechGrammar:
     """Legal ids of speech: two linguistic, three semantic, again and again, and EOT between groups.
 
     The released program draws from the whole vocabulary; one slip there shifts the two codebooks against each
-    other for the rest of the sentence.
+    other for the rest of the sentence. EOT cannot come first either: a text is never answered with nothing.
     """
-    linguistic, semantic = IdSet(((_FIRST, _MIDDLE),)), IdSet(((_MIDDLE, _END),))
-    cycle = [("audio", linguistic)] * GROUP[0] + [("audio", semantic)] * GROUP[1]
-    return Pattern(vocab_size, tuple(cycle), _STOP)
+
+    def __init__(self, vocab_size: int):
+        linguistic, semantic = IdSet(((_FIRST, _MIDDLE),)), IdSet(((_MIDDLE, _END),))
+        cycle = [("audio", linguistic)] * GROUP[0] + [("audio", semantic)] * GROUP[1]
+        self._first = Phase("audio", linguistic.mask(vocab_size))
+        self._pattern = Pattern(vocab_size, tuple(cycle), _STOP)
+
+    def phase(self, generated: Sequence[int]) -> Phase:
+        """Return what may come after `generated`."""
+        return self._pattern.phase(generated) if generated else self._first
 
 
 def text_pattern(vocab_size: int) -> Pattern:
@@ -89,8 +96,8 @@ class Step1:
         return lm
 
     @cached_property
-    def _speech(self) -> Pattern:
-        return speech_pattern(self.lm.config.vocab_size)
+    def _speech(self) -> SpeechGrammar:
+        return SpeechGrammar(self.lm.config.vocab_size)
 
     @cached_property
     def _text(self) -> Pattern:

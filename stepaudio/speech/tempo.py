@@ -1,4 +1,4 @@
-"""Faster or slower speech at the same pitch: waveform-similarity overlap-add (Verhelst and Roelands, 1993)."""
+"""Faster or slower speech at the same pitch: overlap-add of similar waveforms (Verhelst, Roelands 1993)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -61,21 +61,41 @@ def finish(state: TempoState) -> np.ndarray:
     return np.concatenate(parts)[:wanted]
 
 
-def change_pace(chunks: Iterable[Audio], speed: float) -> Iterator[Audio]:
-    """Yield `chunks`, which follow each other, at `speed` times their pace; 1 leaves them as they are."""
-    if abs(speed - 1.0) < 1e-3:
-        yield from chunks
-        return
-    state: TempoState | None = None
-    rate = 0
-    for chunk in chunks:
-        rate = chunk.sample_rate
-        state = state or start(speed, rate)
-        samples = push(state, chunk.samples)
+class Pacer:
+    """`push` and `finish` for chunks of `Audio`; speed 1 leaves them as they are.
+
+    Args:
+        speed: factor on the speaking rate.
+    """
+
+    def __init__(self, speed: float):
+        self.speed = speed
+        self._state: TempoState | None = None
+        self._rate = 0
+
+    def push(self, chunk: Audio) -> Iterator[Audio]:
+        """Yield the sound that is ready, maybe none; all chunks have one rate."""
+        if abs(self.speed - 1.0) < 1e-3:
+            yield chunk
+            return
+        self._rate = chunk.sample_rate
+        self._state = self._state or start(self.speed, self._rate)
+        samples = push(self._state, chunk.samples)
         if samples.size:
-            yield Audio(samples, rate)
-    if state is not None and (rest := finish(state)).size:
-        yield Audio(rest, rate)
+            yield Audio(samples, self._rate)
+
+    def finish(self) -> Iterator[Audio]:
+        """Yield the rest."""
+        if self._state is not None and (rest := finish(self._state)).size:
+            yield Audio(rest, self._rate)
+
+
+def change_pace(chunks: Iterable[Audio], speed: float) -> Iterator[Audio]:
+    """Yield `chunks`, which follow each other, at `speed` times their pace."""
+    pacer = Pacer(speed)
+    for chunk in chunks:
+        yield from pacer.push(chunk)
+    yield from pacer.finish()
 
 
 def _frames(state: TempoState, available: int) -> np.ndarray:
