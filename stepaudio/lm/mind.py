@@ -46,7 +46,7 @@ class Manner:
         enough_words: once a reply has this many words it ends with its sentence.
         max_new_tokens: a reply never gets longer.
         max_prompt_tokens: older turns are forgotten beyond this, always whole ones.
-        cores: cores for writing (reading the prompt uses all); ``None`` for all.
+        cores: cores it may use; ``None`` for all. More than one pays only while nothing else runs.
     """
 
     system: str = SYSTEM
@@ -91,9 +91,10 @@ class NanoMind:
     def model(self) -> "DecoderLM":
         """The language model, packed for this CPU."""
         from stepaudio.lm.packed import best_precision
+        from stepaudio.lm.threads import cores
         from stepaudio.lm.weights import load_lm
 
-        with self._loading:
+        with self._loading, cores(self.manner.cores):
             # A second thread that waited finds what the first one read.
             known = self.__dict__.get("model")
             return known if known is not None else load_lm(self.folder, precision=best_precision())
@@ -165,14 +166,15 @@ class NanoMind:
         known = len(read.ids)
         state: Generation | None = None
         try:
-            state = start(
-                self.model,
-                [Prompt(ids=prompt[known:], seed=seed)],
-                sampling=sampling or self.sampling,
-                limits=limits,
-                cache=read.cache,
-                cancel=cancel,
-            )
+            with cores(self.manner.cores):
+                state = start(
+                    self.model,
+                    [Prompt(ids=prompt[known:], seed=seed)],
+                    sampling=sampling or self.sampling,
+                    limits=limits,
+                    cache=read.cache,
+                    cancel=cancel,
+                )
             while not state.done and not (cancel is not None and cancel.cancelled):
                 with cores(self.manner.cores):
                     (token,) = step(state)

@@ -29,6 +29,24 @@ class Plan:
     slots: Slots | None
 
 
+class Linear(nn.Linear):
+    """A linear layer that draws no first weights on the meta device: that alone would import a compiler."""
+
+    def reset_parameters(self) -> None:
+        """Draw first weights, where there is memory for them."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class Embedding(nn.Embedding):
+    """An embedding table that draws no first weights on the meta device."""
+
+    def reset_parameters(self) -> None:
+        """Draw first weights, where there is memory for them."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class RMSNorm(nn.Module):
     """Root mean square normalisation; the variance in float32 whatever the weights' type."""
 
@@ -62,10 +80,10 @@ class Attention(nn.Module):
             config.head_dim,
         )
         wide, narrow = self.heads * self.dim, self.groups * self.dim
-        self.q_proj: nn.Module = nn.Linear(config.hidden_size, wide, bias=config.qkv_bias)
-        self.k_proj: nn.Module = nn.Linear(config.hidden_size, narrow, bias=config.qkv_bias)
-        self.v_proj: nn.Module = nn.Linear(config.hidden_size, narrow, bias=config.qkv_bias)
-        self.o_proj: nn.Module = nn.Linear(wide, config.hidden_size, bias=False)
+        self.q_proj: nn.Module = Linear(config.hidden_size, wide, bias=config.qkv_bias)
+        self.k_proj: nn.Module = Linear(config.hidden_size, narrow, bias=config.qkv_bias)
+        self.v_proj: nn.Module = Linear(config.hidden_size, narrow, bias=config.qkv_bias)
+        self.o_proj: nn.Module = Linear(wide, config.hidden_size, bias=False)
         self.qkv_proj: nn.Module | None = None
 
     def forward(self, x: Tensor, layer: int, plan: Plan, cache: KVCache | None) -> Tensor:
@@ -111,9 +129,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.gate_proj: nn.Module = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj: nn.Module = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj: nn.Module = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj: nn.Module = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj: nn.Module = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj: nn.Module = Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.gate_up_proj: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,7 +165,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens: nn.Module = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -171,7 +189,7 @@ class DecoderLM(nn.Module):
         self.model = Backbone(config)
         self.lm_head: nn.Module | None = None
         if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         # Plain attributes, not buffers: they are no weights, and must survive building on the meta device.
         self._slopes: Tensor | None = None
         self._tables: tuple[Tensor, Tensor] | None = None
