@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from stepaudio.audio import Audio, concat
 from stepaudio.dialogue.chat import Chat, Source, transcribe
 from stepaudio.errors import InputError
-from stepaudio.families.base import Codec, Family, SpeechCodes, TagReader
-from stepaudio.results import Transcript
+from stepaudio.families.base import Codec, Family, Listener, SpeechCodes, TagReader
+from stepaudio.results import Reply, Transcript
 
 if TYPE_CHECKING:
     from stepaudio.styles import Style
@@ -44,6 +44,10 @@ def load(
 
     options = Options(device, server, server_model, ears)
     return StepAudio(load_family(name, pull=pull, options=options))
+
+
+def _read(source: Source) -> Audio:
+    return source if isinstance(source, Audio) else Audio.read(source)
 
 
 _OFFICIAL = "converted folders of Step-Audio and Step-Audio 2 (`stepaudio models show step-audio`)"
@@ -129,7 +133,7 @@ class StepAudio:
             AudioError: the clip cannot be read.
             InputError: this model has no codes.
         """
-        return self.codec.encode(source if isinstance(source, Audio) else Audio.read(source))
+        return self.codec.encode(_read(source))
 
     def detokenize(
         self, codes: SpeechCodes, *, voice: "str | Voice | None" = None, seed: int | None = None
@@ -158,9 +162,39 @@ class StepAudio:
         """
         if self.family.cloner is None:
             raise InputError(f"{self.name} cannot clone voices; {_OFFICIAL} can")
-        audio = source if isinstance(source, Audio) else Audio.read(source)
         named = name or (Path(source).stem if isinstance(source, str | Path) else "clone")
-        return self.family.cloner.clone(audio, name=named, transcript=transcript, consent=consent)
+        return self.family.cloner.clone(_read(source), name=named, transcript=transcript, consent=consent)
+
+    def translate(
+        self, source: Source, to: str, *, voice: "str | Voice | None" = None, seed: int | None = None
+    ) -> Reply:
+        """Translate what is said in a clip; with a `voice` the translation is spoken too.
+
+        Args:
+            source: a path, encoded bytes, or `Audio`.
+            to: ISO 639-1 code of the language to translate into.
+            voice: as for `stream`; ``None`` gives text alone.
+            seed: makes the result repeatable.
+
+        Raises:
+            InputError: this model does not translate, or not into that language.
+        """
+        listener = self._listener("translate")
+        spoken = None if voice is None else self.voice(voice)
+        return listener.translate(_read(source), to, voice=spoken, seed=seed)
+
+    def caption(self, source: Source) -> str:
+        """Describe the events heard in a clip; raises `InputError` when this model cannot."""
+        return self._listener("describe sounds").caption(_read(source))
+
+    def ask(self, source: Source, question: str) -> str:
+        """Answer a question about what is heard in a clip; raises `InputError` when this model cannot."""
+        return self._listener("answer questions about sounds").ask(_read(source), question)
+
+    def _listener(self, what: str) -> Listener:
+        if isinstance(self.family.mind, Listener):
+            return self.family.mind
+        raise InputError(f"{self.name} cannot {what}; converted folders of Step-Audio 2 can")
 
     @property
     def codec(self) -> Codec:

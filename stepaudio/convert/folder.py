@@ -46,6 +46,7 @@ def convert_folder(folder: str | Path, out: str | Path) -> Path:
     with drafting(out) as draft:
         for kind, part, into in parts:
             kind.convert(part, draft, into)
+        _voices(source, draft)
         first = parts[0][0]
         together = len(parts) > 1
         name = "step-audio" if together else first.name or _slug(source.name)
@@ -122,6 +123,17 @@ def _step_audio_2(source: SourceFolder, draft: Draft, into: str) -> None:
 
     convert_language_model(source, draft, into)
     convert_token2wav(source.sub(TOKEN2WAV), draft, f"{into}{SPEECH_FOLDER}/")
+
+
+def _voices(source: SourceFolder, draft: Draft) -> None:
+    """Bring over the named voices: Step-Audio's `speakers`, if put there, and Step-Audio 2's default ones."""
+    for name, pattern in (("speakers", "*.wav"), ("assets", "default_*.wav")):
+        if source.has(name):
+            folder = source.sub(name)
+            files = sorted(path.name for path in folder.root.glob(pattern))
+            listed = [each for each in ("speakers_info.json",) if folder.has(each)]
+            for file in [*files, *listed]:
+                draft.link(folder.file(file), f"speakers/{file}")
 
 
 def _slug(name: str) -> str:

@@ -54,7 +54,7 @@ class HiftStream:
             mel=window.new_zeros(1, config.mel_bins, 0),
             source=window.new_zeros(1, 1, 0),
             speech=window.new_zeros(1, 0),
-            phase=torch.zeros_like(phase) if self.silent else phase,
+            phase=(torch.zeros_like(phase) if self.silent else phase).to(window.device),
             generator=generator,
         )
 

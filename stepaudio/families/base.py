@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from stepaudio.audio import Audio
 from stepaudio.cancel import CancelToken
-from stepaudio.results import Segment
+from stepaudio.results import Reply, Segment
 
 if TYPE_CHECKING:
     from stepaudio.lm.prompts.messages import Message, ToolCallPart
@@ -127,6 +127,25 @@ class Cloner(Protocol):
             transcript: exactly what is said in it; recognised when ``None`` and the family needs it.
             consent: how the speaker agreed.
         """
+        ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A mind that was trained for tasks on sound."""
+
+    def translate(
+        self, audio: Audio, target: str, *, voice: "Voice | None" = None, seed: int | None = None
+    ) -> Reply:
+        """Translate what is said, aloud where there is a `voice`; raises `InputError`."""
+        ...
+
+    def caption(self, audio: Audio, *, seed: int | None = None) -> str:
+        """Describe what is heard."""
+        ...
+
+    def ask(self, audio: Audio, question: str, *, seed: int | None = None) -> str:
+        """Answer a question about what is heard."""
         ...
 
 
