@@ -10,12 +10,13 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
 SHELL = [
     line.split("   #")[0].strip()
-    for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    for language, block in BLOCKS
     for line in block.splitlines()
-    if line.startswith("stepaudio ")
+    if not language and line.startswith("stepaudio ")
 ]
 MAKE = re.findall(r"^make (\w+)", README, re.MULTILINE)
 LEFT_TO_PEOPLE = ("stepaudio demo", "stepaudio bench")  # one serves until Ctrl-C, one is a measurement
@@ -31,7 +32,11 @@ def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (REPO / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("document", sorted(REPO.glob("*.md")) + sorted(REPO.glob("*/README.md")), ids=str)
+@pytest.mark.parametrize(
+    "document",
+    sorted(REPO.glob("*.md")) + sorted(REPO.glob("*/README.md")),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if "://" not in target:
