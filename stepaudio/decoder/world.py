@@ -6,7 +6,7 @@ formants and whisper are plain edits of the frames.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def analyse(audio: Audio, *, method: PitchMethod = "dio") -> WorldFrames:
     if len(samples) < RATE // 20:
         raise AudioError(f"{audio.seconds * 1000:.0f} ms is too short to analyse; 50 ms is the least")
     period = 1000.0 / FRAME_RATE
-    options = {"f0_floor": F0_FLOOR, "f0_ceil": F0_CEIL, "frame_period": period}
+    options: dict[str, Any] = {"f0_floor": F0_FLOOR, "f0_ceil": F0_CEIL, "frame_period": period}
     if method == "dio":
         f0, times = pyworld.dio(samples, RATE, **options)
         f0 = pyworld.stonemask(samples, f0, times, RATE)
