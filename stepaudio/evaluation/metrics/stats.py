@@ -200,8 +200,8 @@ def _jackknife(num: np.ndarray, den: np.ndarray) -> np.ndarray:
 def _bca(samples: np.ndarray, value: float, jackknife: np.ndarray, confidence: float) -> tuple[float, float]:
     normal = NormalDist()
     # Half of the ties count as below: discrete scores would bias the correction otherwise.
-    below = float(np.mean(samples < value) + np.mean(samples == value) / 2)
-    if not samples.size or not 0 < below < 1:
+    below = float(np.mean(samples < value) + np.mean(samples == value) / 2) if samples.size else 0.0
+    if jackknife.size < 2 or not 0 < below < 1:
         return value, value
     shift = normal.inv_cdf(below)
     away = jackknife.mean() - jackknife

@@ -1,5 +1,6 @@
 """Workers on a Ray cluster: actors that do what local worker processes do."""
 
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -8,6 +9,8 @@ from typing import Any
 from stepaudio.errors import InputError, ModelError, StepAudioError
 from stepaudio.evaluation.runner.local import MOST_DEATHS
 from stepaudio.evaluation.runner.work import Factory, Job, Result, Task, failure
+
+_REACH_SECONDS = 10.0
 
 
 class _Actor:
@@ -109,11 +112,23 @@ def _connect(ray: Any, address: str) -> bool:
     """Connect; whether the connection is ours to close."""
     if ray.is_initialized():
         return False
+    _reach(address)
     try:
         ray.init(address=None if address == "local" else address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"--ray {address}: no Ray cluster there ({_first_line(error)})") from None
     return True
+
+
+def _reach(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"--ray {address}: no Ray cluster there ({error.strerror or error})") from None
 
 
 def _kill(ray: Any, actor: Any) -> None:
