@@ -1,0 +1,235 @@
+"""Prepared clips in memory, and random stretches of them as batches, with speakers made up on the way."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
+from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.errors import InputError
+from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
+
+UNKNOWN = -1
+"""Phoneme of a frame of which nobody knows it."""
+FORMANTS = (0.84, 0.88, 0.92, 0.96, 1.04, 1.08, 1.13, 1.18)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One clip of whole groups.
+
+    Attributes:
+        name: set and file name.
+        whisper: (6 G, width) float16 encoder features.
+        world: (12 G, 45) float32.
+        speaker: (256,) GE2E embedding, of length 1.
+        phonemes: (12 G,) int16 phoneme of every WORLD frame, or UNKNOWN.
+    """
+
+    name: str
+    whisper: np.ndarray
+    world: np.ndarray
+    speaker: np.ndarray
+    phonemes: np.ndarray
+
+    @property
+    def groups(self) -> int:
+        """Groups of 120 ms."""
+        return len(self.world) // WORLD_PER_GROUP
+
+
+def load_clips(features: Path, speakers: Path, alignments: Path | None = None) -> list[Clip]:
+    """Read one set.
+
+    Args:
+        features: folder of safetensors files with ``whisper`` and ``world``, a file for each clip.
+        speakers: npz of the GE2E embeddings by clip.
+        alignments: JSON of the phoneme of each WORLD frame by clip, if known.
+    """
+    from safetensors.numpy import load_file
+
+    embeddings = np.load(speakers)
+    known = json.loads(alignments.read_text("utf-8")) if alignments else {}
+    clips = []
+    for path in sorted(features.glob("*.st")):
+        if path.stem not in embeddings:
+            continue
+        data = load_file(path)
+        groups = group_count(len(data["world"]), len(data["whisper"]))
+        frames = groups * WORLD_PER_GROUP
+        phonemes = np.full(frames, UNKNOWN, np.int16)
+        if path.stem in known:
+            part = np.asarray(known[path.stem][:frames], np.int16)
+            phonemes[: len(part)] = part
+        clips.append(
+            Clip(
+                f"{features.name}/{path.stem}",
+                data["whisper"][: groups * WHISPER_PER_GROUP],
+                data["world"][:frames],
+                embeddings[path.stem],
+                phonemes,
+            )
+        )
+    return clips
+
+
+def held_out(clip: Clip, every: int = 30) -> bool:
+    """Whether a clip is kept from training: one in `every`, by its name."""
+    import zlib
+
+    return zlib.crc32(clip.name.encode()) % every == 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Stretches of equal length.
+
+    Attributes:
+        whisper: (batch, 6 G, width) float32.
+        world: (batch, 12 G, 45) frames of the recording, relative to its voice, scaled.
+        target: (batch, 12 G, 45) the same in the voice to decode to.
+        voice: (batch, 85 + 256) of that voice.
+        phonemes: (batch, 12 G) int64.
+    """
+
+    whisper: Tensor
+    world: Tensor
+    target: Tensor
+    voice: Tensor
+    phonemes: Tensor
+
+    def to(self, device: str | torch.device) -> "Batch":
+        """The batch on another device."""
+        return Batch(
+            self.whisper.to(device),
+            self.world.to(device),
+            self.target.to(device),
+            self.voice.to(device),
+            self.phonemes.to(device),
+        )
+
+
+@dataclass
+class Scale:
+    """How far values spread, so that networks see about unit variance.
+
+    Attributes:
+        frames: (45,) of frames relative to their voice; 1 for voicing.
+        voice_mean: (85,) of voices.
+        voice_deviation: (85,).
+    """
+
+    frames: np.ndarray
+    voice_mean: np.ndarray
+    voice_deviation: np.ndarray
+
+    @classmethod
+    def measure(cls, clips: Sequence[Clip]) -> "Scale":
+        """Return the scale of a training set."""
+        voices = [WorldVoice.of(clip.world) for clip in clips]
+        total, count = np.zeros(WIDTH), 0
+        for clip, voice in zip(clips, voices, strict=True):
+            total += ((clip.world - voice.centre) ** 2).sum(0)
+            count += len(clip.world)
+        frames = np.sqrt(total / count)
+        frames[1] = 1.0
+        arrays = np.stack([voice.to_array() for voice in voices])
+        return cls(
+            frames.astype(np.float32), arrays.mean(0), np.maximum(arrays.std(0), 1e-3).astype(np.float32)
+        )
+
+    def relative(self, world: np.ndarray, voice: WorldVoice) -> np.ndarray:
+        """Frames (T, 45) as networks see them."""
+        relative: np.ndarray = (world - voice.centre) / self.frames
+        return relative.astype(np.float32)
+
+    def absolute(self, frames: np.ndarray, voice: WorldVoice) -> np.ndarray:
+        """The inverse of `relative`."""
+        world: np.ndarray = frames * self.frames + voice.centre
+        return world.astype(np.float32)
+
+    def voice(self, voice: WorldVoice, speaker: np.ndarray | None) -> np.ndarray:
+        """(85 + 256,) float32; zeros for an unknown speaker embedding."""
+        values = (voice.to_array() - self.voice_mean) / self.voice_deviation
+        # GE2E embeddings have length 1: brought to unit variance.
+        other = np.zeros(256, np.float32) if speaker is None else speaker * 16
+        return np.concatenate([values, other]).astype(np.float32)
+
+
+@dataclass
+class Batches:
+    """Random batches; the seed and the step decide everything, so that a resumed run sees what it would have.
+
+    Attributes:
+        clips: where stretches are cut from, in proportion to their length.
+        scale: of the values.
+        size: stretches in a batch.
+        groups: their length.
+        shifted: share of the stretches that are to be decoded in a made-up voice.
+        seed: of the choices.
+    """
+
+    clips: Sequence[Clip]
+    scale: Scale
+    size: int = 32
+    groups: int = 16
+    shifted: float = 0.4
+    seed: int = 0
+    _warps: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clips = [clip for clip in self.clips if clip.groups >= self.groups]
+        if not self.clips:
+            raise InputError(f"no clip has the {self.groups} groups of a stretch")
+        weights = np.array([clip.groups - self.groups + 1 for clip in self.clips], float)
+        self._shares = weights / weights.sum()
+        self._voices = [WorldVoice.of(clip.world) for clip in self.clips]
+        self._warps = [formant_matrix(ratio) for ratio in FORMANTS] if self.shifted else []
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step."""
+        random = np.random.default_rng((self.seed, step))
+        rows = [
+            self._stretch(int(index), random)
+            for index in random.choice(len(self.clips), self.size, p=self._shares)
+        ]
+        columns = [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
+        return Batch(*columns)
+
+    def _stretch(self, index: int, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+        clip, voice = self.clips[index], self._voices[index]
+        start = int(random.integers(clip.groups - self.groups + 1))
+        at = slice(start * WORLD_PER_GROUP, (start + self.groups) * WORLD_PER_GROUP)
+        at_whisper = slice(start * WHISPER_PER_GROUP, (start + self.groups) * WHISPER_PER_GROUP)
+        world = self.scale.relative(clip.world[at], voice)
+        target, speaker = world, clip.speaker if random.random() < 0.8 else None
+        if random.random() < self.shifted:
+            shifted = clip.world.copy()
+            warp = self._warps[random.integers(len(self._warps))]
+            shifted[:, 2 : 2 + SPECTRUM] = shifted[:, 2 : 2 + SPECTRUM] @ warp
+            shifted[:, 0] += random.uniform(-0.4, 0.4)
+            voice, speaker = WorldVoice.of(shifted), None
+            target = self.scale.relative(shifted[at], voice)
+        return (
+            clip.whisper[at_whisper].astype(np.float32),
+            world,
+            target,
+            self.scale.voice(voice, speaker),
+            clip.phonemes[at].astype(np.int64),
+        )
+
+
+def formant_matrix(ratio: float) -> np.ndarray:
+    """(40, 40) float32 M so that spectrum @ M has its formants shifted by `ratio`.
+
+    Coding, decoding and warping are linear in the logarithm of the envelope, so that `shift_formants` is a
+    matrix, which costs next to nothing in training.
+    """
+    eye = np.eye(SPECTRUM, dtype=np.float32)
+    frames = WorldFrames(np.zeros(SPECTRUM, np.float32), eye, np.zeros((SPECTRUM, 3), np.float32))
+    return shift_formants(frames, ratio).spectrum

@@ -1,0 +1,224 @@
+"""A training loop that can be picked up: checkpoints, a moving average, the best kept, a CSV and a plot."""
+
+import csv
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stepaudio.errors import ModelError
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: of the optimiser, in all; the learning rate falls to zero along half a cosine.
+        learning_rate: at its highest.
+        warmup: steps until then.
+        weight_decay: of AdamW.
+        clip: of the gradient's norm.
+        average: decay of the moving average of the weights, which is what gets evaluated and kept.
+        every: steps between two lines of the log.
+        evaluate_every: steps between two evaluations, each followed by a checkpoint.
+        minutes: stop in good order after this much time, for a later run to go on.
+        bf16: autocast, which pays where the processor has it.
+        device: where to train.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.995
+    every: int = 20
+    evaluate_every: int = 250
+    minutes: float = 1e9
+    bf16: bool = False
+    device: str = "cpu"
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        import math
+
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+
+
+@dataclass
+class Progress:
+    """What a run has come to.
+
+    Attributes:
+        step: steps done.
+        best: lowest value of the evaluation.
+    """
+
+    step: int = 0
+    best: float = float("inf")
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[int], Losses],
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    folder: Path,
+    plan: Plan,
+) -> Progress:
+    """Train, or go on training where `folder` has a checkpoint.
+
+    Args:
+        model: on the device of the plan; ends with the averaged weights of the last step.
+        loss: of a step, by part; ``total`` is what gets minimised. The step seeds whatever is random.
+        evaluate: figures of a model; ``total`` decides which is the best. It gets the averaged weights.
+        folder: gets ``last.pt``, ``best.pt`` (averaged weights only), ``log.csv`` and ``log.png``.
+        plan: how.
+
+    Raises:
+        ModelError: the checkpoint is not one of this model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
+    )
+    averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    progress = _resume(folder / "last.pt", model, optimizer, averaged, plan.device)
+    began, lines = time.monotonic(), Log(folder / "log.csv")
+    sums: dict[str, float] = {}
+    device_type = torch.device(plan.device).type
+    while progress.step < plan.steps:
+        model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(progress.step)
+        with torch.autocast(device_type, torch.bfloat16, enabled=plan.bf16):
+            parts = loss(progress.step)
+        optimizer.zero_grad(set_to_none=True)
+        parts["total"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+        optimizer.step()
+        progress.step += 1
+        # A young average follows faster.
+        decay = min(plan.average, progress.step / (progress.step + 10))
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                if value.is_floating_point():
+                    averaged[name].lerp_(value, 1 - decay)
+        for name, part in parts.items():
+            sums[name] = sums.get(name, 0.0) + float(part.detach())
+        if progress.step % plan.every == 0:
+            lines.add(progress.step, "train", {name: value / plan.every for name, value in sums.items()})
+            sums = {}
+        out_of_time = time.monotonic() - began > plan.minutes * 60
+        if progress.step % plan.evaluate_every == 0 or progress.step == plan.steps or out_of_time:
+            _evaluate(model, averaged, evaluate, folder, progress, lines)
+            _save(folder / "last.pt", model, optimizer, averaged, progress)
+        if out_of_time:
+            break
+    model.load_state_dict(averaged)
+    return progress
+
+
+def _evaluate(
+    model: nn.Module,
+    averaged: dict[str, Tensor],
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    folder: Path,
+    progress: Progress,
+    lines: "Log",
+) -> None:
+    trained = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(averaged)
+    model.eval()
+    with torch.inference_mode():
+        figures = evaluate(model)
+    if figures["total"] < progress.best:
+        progress.best = figures["total"]
+        torch.save(averaged, folder / "best.pt")
+    model.load_state_dict(trained)
+    lines.add(progress.step, "held-out", figures)
+    lines.plot(folder / "log.png")
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: dict[str, Tensor], progress: Progress
+) -> None:
+    unfinished = path.with_suffix(".part")
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "averaged": averaged,
+            "step": progress.step,
+            "best": progress.best,
+        },
+        unfinished,
+    )
+    unfinished.replace(path)
+
+
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: dict[str, Tensor], device: str
+) -> Progress:
+    if not path.is_file():
+        return Progress()
+    held = torch.load(path, map_location=device, weights_only=True)
+    try:
+        model.load_state_dict(held["model"])
+        optimizer.load_state_dict(held["optimizer"])
+        averaged.update(held["averaged"])
+        return Progress(held["step"], held["best"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{path}: not a checkpoint of this model ({error})".split("\n")[0]) from None
+
+
+class Log:
+    """Figures by step, in a CSV of the columns step, seconds, split, name, value."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.began = time.monotonic()
+        if not path.is_file():
+            self._write([("step", "seconds", "split", "name", "value")])
+
+    def add(self, step: int, split: str, figures: Mapping[str, float]) -> None:
+        """Append one line for each figure."""
+        seconds = round(time.monotonic() - self.began, 1)
+        self._write([(step, seconds, split, name, f"{value:.5g}") for name, value in figures.items()])
+
+    def read(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """Return (step, value) pairs by (split, name)."""
+        curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        with self.path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                key = (row["split"], row["name"])
+                curves.setdefault(key, []).append((int(row["step"]), float(row["value"])))
+        return curves
+
+    def plot(self, path: Path) -> None:
+        """Draw the curves, if matplotlib is installed."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            return
+        curves = self.read()
+        names = sorted({name for _, name in curves})
+        figure = Figure(figsize=(4 * min(4, len(names)), 2.6 * -(-len(names) // 4)), layout="constrained")
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(-(-len(names) // 4), min(4, len(names)), index + 1)
+            for split in ("train", "held-out"):
+                if points := curves.get((split, name)):
+                    axes.plot(*zip(*points, strict=True), label=split, linewidth=1)
+            axes.set_title(name, fontsize=9)
+            axes.tick_params(labelsize=7)
+        figure.savefig(path, dpi=80)
+
+    def _write(self, rows: list[tuple[object, ...]]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
