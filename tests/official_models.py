@@ -101,7 +101,11 @@ def sentencepiece() -> bytes:
     from sentencepiece import SentencePieceTrainer
 
     corpus = [system_prompt("x"), system_prompt("x", "Tingting"), RAP_PROMPT, HUMMING_PROMPT]
-    corpus += ["hello world, how are you today?", "system human assistant user input", "你好，世界。今天天气好"]
+    corpus += [
+        "hello world, how are you today?",
+        "system human assistant user input",
+        "你好，世界。今天天气好",
+    ]
     blob = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter("\n".join(corpus * 5).split("\n")),

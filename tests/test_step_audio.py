@@ -21,7 +21,16 @@ from stepaudio.errors import AudioError, InputError, ModelError
 from stepaudio.families.listening import quiet_pieces
 from stepaudio.families.step1 import SpeechGrammar
 from stepaudio.families.step_audio_mouth import OFFICIAL, StepAudioMouth
-from stepaudio.lm.prompts.tts import BOS, BOT, EOT, HUMMING_PROMPT, RAP_PROMPT, TAGS, SpeechPrompt, system_prompt
+from stepaudio.lm.prompts.tts import (
+    BOS,
+    BOT,
+    EOT,
+    HUMMING_PROMPT,
+    RAP_PROMPT,
+    TAGS,
+    SpeechPrompt,
+    system_prompt,
+)
 from stepaudio.styles import Style
 from stepaudio.voices import Voice
 
@@ -127,7 +136,8 @@ def test_a_cloned_voice_is_not_named_in_the_prompt(
 
 
 @pytest.mark.parametrize(
-    ("style", "system", "voice"), [("rap", RAP_PROMPT, "TingtingRAP"), ("哼唱", HUMMING_PROMPT, "Tingting哼唱")]
+    ("style", "system", "voice"),
+    [("rap", RAP_PROMPT, "TingtingRAP"), ("哼唱", HUMMING_PROMPT, "Tingting哼唱")],
 )
 def test_singing_takes_the_music_decoder_and_the_voice_of_its_kind(
     loaded: StepAudio, mouth: StepAudioMouth, prompts: list[SpeechPrompt], style: str, system: str, voice: str
@@ -175,7 +185,9 @@ def test_pace_beyond_the_tags_is_changed_without_the_pitch(
 ) -> None:
     normal, fast = (loaded.speak("你好。", style=style, seed=1) for style in ("", "speed=2"))
     assert fast.samples.size == pytest.approx(normal.samples.size / 2, rel=0.1)
-    assert loaded.speak("你好。", style="fast", seed=1).samples.size == pytest.approx(normal.samples.size, rel=0.1)
+    assert loaded.speak("你好。", style="fast", seed=1).samples.size == pytest.approx(
+        normal.samples.size, rel=0.1
+    )
     assert "快速1" in str(OFFICIAL.values())
 
 

@@ -15,7 +15,9 @@ def clone(
         str | None, typer.Option("--transcript", help="Exactly what is said; otherwise the model listens.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What the voice is called.")] = None,
-    consent: Annotated[str, typer.Option("--consent", help="How the speaker agreed; kept in the voice.")] = "",
+    consent: Annotated[
+        str, typer.Option("--consent", help="How the speaker agreed; kept in the voice.")
+    ] = "",
     model: Model = "nano",
     server: Server = None,
     json: Json = False,
