@@ -214,7 +214,7 @@ def test_clone_listens_when_there_is_no_transcript(loaded: StepAudio) -> None:
     heard = loaded.transcribe(clip).text
     assert heard
     assert loaded.clone(clip).info.transcript == heard
-    with pytest.raises(AudioError, match="0.5 to 30 s"):
+    with pytest.raises(AudioError, match=r"0\.5 to 30 s"):
         loaded.clone(official.clip(0.3), transcript="x")
 
 

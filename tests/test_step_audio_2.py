@@ -269,7 +269,8 @@ def test_the_base_checkpoint_knows_no_roles(loaded: StepAudio, folder: Path) -> 
 def test_tasks(loaded: StepAudio, folder: Path) -> None:
     model, script = scripted(
         loaded, folder,
-        ["<RESPONSE>a dog</RESPONSE>", EOT], ["hello", EOT], [*spoken("hello", 24), EOT], ["<English>so it is", EOT],
+        ["<RESPONSE>a dog</RESPONSE>", EOT], ["hello", EOT], [*spoken("hello", 24), EOT],
+        ["<English>so it is", EOT],
     )  # fmt: skip
     clip = official.clip(1.0)
     assert model.ask(clip, "What barks?") == "a dog"
