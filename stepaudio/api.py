@@ -1,14 +1,16 @@
 """The front door: `load` a family, then transcribe, speak, stream and chat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepaudio.audio import Audio, concat
 from stepaudio.dialogue.chat import Chat, Source, transcribe
 from stepaudio.errors import InputError
 from stepaudio.families.base import Codec, Family, Listener, SpeechCodes, TagReader
 from stepaudio.results import Reply, Transcript
+from stepaudio.tools.call import TIMEOUT_S
+from stepaudio.tools.registry import Tool, Toolbox
 
 if TYPE_CHECKING:
     from stepaudio.styles import Style
@@ -211,8 +213,23 @@ class StepAudio:
         style: "str | Style | None" = None,
         language: str | None = None,
         seed: int | None = None,
+        tools: "Sequence[Callable[..., Any] | Tool]" = (),
+        tool_timeout_s: float = TIMEOUT_S,
     ) -> Chat:
-        """Start a conversation; each keeps its own history."""
+        """Start a conversation; each keeps its own history.
+
+        Args:
+            system: instructions to the model; ``None`` keeps its own for spoken answers.
+            voice: as for `stream`.
+            style: as for `stream`.
+            language: ISO 639-1 code of the questions; ``None`` leaves it to the model.
+            seed: makes the speech of the replies repeatable.
+            tools: functions that the model may call, with types and a docstring (``stepaudio.tools``).
+            tool_timeout_s: how long a call may take.
+
+        Raises:
+            InputError: a function cannot be a tool, or this model calls none; a voice or tag is unknown.
+        """
         return Chat(
             self.family,
             voice=self.voice(voice),
@@ -220,6 +237,8 @@ class StepAudio:
             system=system,
             language=language,
             seed=seed,
+            toolbox=Toolbox(tools),
+            tool_timeout_s=tool_timeout_s,
         )
 
     def voice(self, voice: "str | Voice | None") -> "Voice":

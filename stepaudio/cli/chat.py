@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from stepaudio.cli.common import (
 from stepaudio.errors import InputError
 
 if TYPE_CHECKING:
-    from stepaudio.results import Reply
+    from stepaudio.results import Reply, ToolCall
 
 
 def chat(
@@ -33,6 +33,10 @@ def chat(
     system: Annotated[str | None, typer.Option("--system", help="Instructions to the model.")] = None,
     voice: VoiceName = None,
     style: StyleTags = None,
+    tools: Annotated[
+        str | None,
+        typer.Option("--tools", help="Module or .py file whose functions the model may call."),
+    ] = None,
     seed: Seed = None,
     model: Model = "nano",
     server: Server = None,
@@ -41,15 +45,17 @@ def chat(
     """Answer a spoken QUESTION aloud; the reply is written to reply.wav unless -o says otherwise."""
     from stepaudio.api import load
     from stepaudio.audio import Audio
-    from stepaudio.dialogue.events import Done, Heard, TextDelta
+    from stepaudio.dialogue.events import Done, Heard, TextDelta, ToolUsed
+    from stepaudio.tools import load_tools
 
     if question is None and (out or json):
         raise InputError("-o and --json need a QUESTION file; without one the microphone is used")
     if json and out == "-":
         raise InputError("--json and -o - both want stdout")
     check_out(out)
+    functions = load_tools(tools) if tools else ()
     sa = load(model, server=server)
-    session = sa.chat(system=system, voice=voice, style=style, seed=seed)
+    session = sa.chat(system=system, voice=voice, style=style, seed=seed, tools=functions)
     if question is None:
         from stepaudio.dialogue.microphone import converse
 
@@ -71,6 +77,10 @@ def chat(
         elif isinstance(event, TextDelta) and not quiet:
             typer.echo(event.text if begun else f"Reply: {event.text}", nl=False)
             begun = True
+        elif isinstance(event, ToolUsed) and not quiet:
+            line = f"Tool:  {_told(event.call)}"
+            typer.echo(f"\n{line}" if begun else line)
+            begun = False
         elif isinstance(event, Done):
             reply = event.reply
     if reply is None or reply.audio is None:
@@ -96,7 +106,7 @@ def chat(
                 "transcript": reply.transcript,
                 "reply": reply.text,
                 "reply_audio": out,
-                "tool_calls": [],
+                "tool_calls": [_as_json(call) for call in reply.tool_calls],
                 "model": reply.model,
                 "timings": timings,
             }
@@ -106,3 +116,13 @@ def chat(
         f"{name.removesuffix('_s').replace('_', ' ')} {value} s" for name, value in timings.items()
     )
     typer.echo(f"\nTimes: {spent}\nSound: {out} ({reply.audio.seconds:.1f} s)")
+
+
+def _as_json(call: "ToolCall") -> dict[str, Any]:
+    outcome = {"result": call.result} if call.error is None else {"error": call.error}
+    return {"name": call.name, "arguments": call.arguments, **outcome}
+
+
+def _told(call: "ToolCall") -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+    return f"{call.name}({arguments}) -> {call.result if call.error is None else 'failed: ' + call.error}"

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepaudio.audio import Audio, concat
 from stepaudio.cancel import Cancel, CancelToken
@@ -16,18 +17,23 @@ from stepaudio.dialogue.events import (
     Interrupted,
     SpeechStarted,
     TextDelta,
+    ToolUsed,
 )
 from stepaudio.errors import InputError
-from stepaudio.families.base import Family, Partner
-from stepaudio.results import Reply, Segment, Timings, Transcript
+from stepaudio.families.base import Family, Partner, ToolMind
+from stepaudio.results import Reply, Segment, Timings, ToolCall, Transcript
+from stepaudio.tools.call import TIMEOUT_S
+from stepaudio.tools.registry import Toolbox
 
 if TYPE_CHECKING:
     from stepaudio.dialogue.turns import TurnDetector
-    from stepaudio.lm.prompts.messages import Message
+    from stepaudio.lm.prompts.messages import Message, ToolCallPart
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
 
 Source = str | Path | bytes | Audio
+MOST_ROUNDS = 4  # of tool calls in one turn; then the model has to answer
+GAVE_UP = "Sorry, I could not work that out with the tools I have."
 
 
 def transcribe(family: Family, source: Source, language: str | None = None) -> Transcript:
@@ -59,6 +65,11 @@ class Chat:
         style: the style of the replies.
         system: instructions to the mind; ``None`` keeps the family's own for spoken answers.
         seed: makes the speech of the replies repeatable.
+        toolbox: the tools it may call.
+        tool_timeout_s: how long a call may take.
+
+    Raises:
+        InputError: there are tools, and the family cannot call any.
     """
 
     family: Family
@@ -69,6 +80,14 @@ class Chat:
     seed: int | None = None
     history: "list[Message]" = field(default_factory=list)
     cancel: Cancel = field(default_factory=Cancel)
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    tool_timeout_s: float = TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        partner, mind = self.family.partner, self.family.mind
+        able = isinstance(mind, ToolMind) if partner is None else partner.uses_tools
+        if len(self.toolbox) and not able:
+            raise InputError(f"{self.family.name} cannot call tools; nano and step-audio-2 can")
 
     def interrupt(self) -> None:
         """Stop the reply that is being made; nothing of it is emitted from here on."""
@@ -103,7 +122,7 @@ class Chat:
 
     def _cascade(self, source: Source | None, text: str | None) -> Iterator[Event]:
         """Transcribe the question, write the reply, speak it."""
-        from stepaudio.lm.prompts.messages import assistant, user
+        from stepaudio.lm.prompts.messages import user
         from stepaudio.speech.stream import SpeechStream
 
         token = self.cancel.token()
@@ -115,69 +134,102 @@ class Chat:
         if not transcript.text:
             raise InputError("no speech was found in the question")
 
-        messages = [*self._system(), *self.history, user(transcript.text)]
         speech = SpeechStream(self.family.mouth, voice=self.voice, style=self.style, seed=self.seed)
-        state = speech.start()
-        clock = _Clock(started)
-        written: list[str] = []
-        spoken: list[Audio] = []
-        for delta in self.family.mind.stream(messages, cancel=token):
-            if token.cancelled:
-                break
-            clock.text()
-            written.append(delta)
-            yield TextDelta(delta)
-            yield from self._say(speech.push(state, delta), spoken, clock, token)
-        if not token.cancelled:
-            yield from self._say(speech.finish(state), spoken, clock, token)
+        turn = _Turn(token, _Clock(started), [user(transcript.text)])
+        while turn.goes_on:
+            state = speech.start()
+            for piece in self._think(turn):
+                if token.cancelled:
+                    break
+                if not isinstance(piece, str):
+                    turn.asked.append(piece)
+                    continue
+                yield turn.write(piece)
+                yield from self._say(speech.push(state, piece), turn)
+            # What is said before a call is said while the tool works.
+            if not token.cancelled:
+                yield from self._say(speech.finish(state), turn)
+            yield from self._use_tools(turn)
+        yield from self._end(turn, transcript, transcribe_s, time.perf_counter() - started)
 
-        # What was said before an interruption was said: it belongs to the history.
-        reply_text = "".join(written).strip()
-        self.history += [user(transcript.text), assistant(reply_text)]
-        if token.cancelled:
-            yield Interrupted()
-            return
-        audio = concat(spoken) if spoken else None
-        timings = Timings(
-            transcribe_s, clock.first_text_s, clock.first_audio_s, time.perf_counter() - started
-        )
-        yield Done(Reply(transcript.text, reply_text, audio, timings, model=self.family.name))
+    def _think(self, turn: "_Turn") -> "Iterator[str | ToolCallPart]":
+        messages = [*self._system(), *self.history, *turn.messages]
+        if not len(self.toolbox):
+            return self.family.mind.stream(messages, cancel=turn.token)
+        assert isinstance(self.family.mind, ToolMind)
+        return self.family.mind.stream_with_tools(messages, tools=self._declared(turn), cancel=turn.token)
 
     def _with_partner(self, partner: Partner, source: Source | None, text: str | None) -> Iterator[Event]:
         """Let a partner hear and answer; write the question down afterwards, when nobody waits for it."""
-        from stepaudio.lm.prompts.messages import assistant, user
+        from stepaudio.lm.prompts.messages import user
 
         token, clock = self.cancel.token(), _Clock(time.perf_counter())
         question = self._sound_or_words(source, text)
-        kept: Message | None = None
-        written: list[str] = []
-        spoken: list[Audio] = []
-        messages = [*self._system(), *self.history, user(question)]
-        pieces = partner.answer(messages, voice=self.voice, style=self.style, seed=self.seed, cancel=token)
-        for piece in pieces:
-            if token.cancelled:
-                break
-            kept = piece.turn or kept
-            if piece.text:
-                clock.text()
-                written.append(piece.text)
-                yield TextDelta(piece.text)
-            if piece.audio is not None:
-                yield from self._say([piece.audio], spoken, clock, token)
+        turn = _Turn(token, clock, [user(question)])
+        answer = partial(partner.answer, voice=self.voice, style=self.style, seed=self.seed, cancel=token)
+        while turn.goes_on:
+            kept: Message | None = None
+            messages = [*self._system(), *self.history, *turn.messages]
+            for piece in answer(messages, tools=self._declared(turn)):
+                if token.cancelled:
+                    break
+                kept = piece.turn or kept
+                turn.asked += piece.calls
+                if piece.text:
+                    yield turn.write(piece.text)
+                if piece.audio is not None:
+                    yield from self._say([piece.audio], turn)
+            yield from self._use_tools(turn, kept, partner.result_instruction)
         total_s, started = time.perf_counter() - clock.started, time.perf_counter()
         transcript = self._question(question if source is not None else None, text)
         transcribe_s = time.perf_counter() - started if source is not None else None
-        reply_text = "".join(written).strip()
-        remembered = question if partner.keeps_sound else transcript.text
-        self.history += [user(remembered), kept or assistant(reply_text)]
+        if not partner.keeps_sound:
+            turn.messages[0] = user(transcript.text)
         if source is not None:
             yield Heard(transcript)
-        if token.cancelled:
+        yield from self._end(turn, transcript, transcribe_s, total_s)
+
+    def _declared(self, turn: "_Turn") -> tuple[dict[str, Any], ...]:
+        return self.toolbox.schemas if turn.rounds < MOST_ROUNDS else ()
+
+    def _use_tools(
+        self, turn: "_Turn", kept: "Message | None" = None, instruction: str = ""
+    ) -> Iterator[Event]:
+        """Close one piece of the reply; run the tools it asks for, whose results the next piece answers."""
+        from stepaudio.lm.prompts.messages import assistant
+        from stepaudio.tools.use import use
+
+        calls, turn.asked = turn.asked, []
+        # A call without a result must not stay in the history, nor can a model ask for ever.
+        if turn.token.cancelled or turn.rounds >= MOST_ROUNDS:
+            calls, kept = [], kept if not calls else None
+        if not calls and not turn.said and turn.calls and not turn.token.cancelled:
+            yield turn.write(GAVE_UP)
+        said = turn.close()
+        turn.messages.append(kept or assistant(*([said] if said or not calls else []), *calls))
+        turn.goes_on = bool(calls)
+        turn.rounds += 1
+        run = partial(use, self.toolbox, instruction=instruction, timeout_s=self.tool_timeout_s)
+        for used in run(calls, cancel=turn.token):
+            turn.calls.append(used.call)
+            turn.messages.append(used.message)
+            yield ToolUsed(used.call)
+        if turn.token.cancelled and calls:
+            turn.messages.append(assistant(""))
+            turn.goes_on = False
+
+    def _end(
+        self, turn: "_Turn", transcript: Transcript, transcribe_s: float | None, total_s: float
+    ) -> Iterator[Event]:
+        # What was said before an interruption was said: it belongs to the history.
+        self.history += turn.messages
+        if turn.token.cancelled:
             yield Interrupted()
             return
-        audio = concat(spoken) if spoken else None
-        timings = Timings(transcribe_s, clock.first_text_s, clock.first_audio_s, total_s)
-        yield Done(Reply(transcript.text, reply_text, audio, timings, model=self.family.name))
+        audio = concat(turn.spoken) if turn.spoken else None
+        timings = Timings(transcribe_s, turn.clock.first_text_s, turn.clock.first_audio_s, total_s)
+        calls = tuple(turn.calls)
+        yield Done(Reply(transcript.text, turn.text, audio, timings, calls, self.family.name))
 
     def _sound_or_words(self, source: Source | None, text: str | None) -> Audio | str:
         if (source is None) == (text is None):
@@ -220,14 +272,12 @@ class Chat:
 
         return [system(self.system)] if self.system else []
 
-    def _say(
-        self, chunks: Iterable[Audio], spoken: list[Audio], clock: "_Clock", token: CancelToken
-    ) -> Iterator[Event]:
+    def _say(self, chunks: Iterable[Audio], turn: "_Turn") -> Iterator[Event]:
         for chunk in chunks:
-            if token.cancelled:
+            if turn.token.cancelled:
                 return
-            clock.audio()
-            spoken.append(chunk)
+            turn.clock.audio()
+            turn.spoken.append(chunk)
             yield AudioDelta(chunk)
 
 
@@ -246,3 +296,50 @@ class _Clock:
     def audio(self) -> None:
         if self.first_audio_s is None:
             self.first_audio_s = time.perf_counter() - self.started
+
+
+@dataclass
+class _Turn:
+    """A turn under way.
+
+    Attributes:
+        token: of this turn.
+        clock: of this turn.
+        messages: what the history will keep: the question, calls and results, the reply.
+        asked: calls of the piece that is being written.
+        said: words of that piece.
+        earlier: the pieces before it, which ended in calls.
+        spoken: the sound so far.
+        calls: what came of the calls so far.
+        rounds: pieces so far.
+        goes_on: whether another piece is to come.
+    """
+
+    token: CancelToken
+    clock: _Clock
+    messages: "list[Message]"
+    asked: "list[ToolCallPart]" = field(default_factory=list)
+    said: str = ""
+    earlier: list[str] = field(default_factory=list)
+    spoken: list[Audio] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    rounds: int = 0
+    goes_on: bool = True
+
+    @property
+    def text(self) -> str:
+        """The words of all pieces."""
+        return " ".join(piece for piece in self.earlier if piece)
+
+    def write(self, delta: str) -> TextDelta:
+        """Add words."""
+        self.clock.text()
+        apart = " " if self.text and not self.said else ""
+        self.said += delta
+        return TextDelta(apart + delta)
+
+    def close(self) -> str:
+        """End the piece and return its words."""
+        self.earlier.append(self.said.strip())
+        self.said = ""
+        return self.earlier[-1]

@@ -50,6 +50,27 @@ class Mind(Protocol):
 
 
 @runtime_checkable
+class ToolMind(Mind, Protocol):
+    """A mind that can ask for tools."""
+
+    def stream_with_tools(
+        self,
+        messages: "Sequence[Message]",
+        *,
+        tools: Sequence[dict[str, Any]],
+        cancel: CancelToken | None = None,
+    ) -> "Iterator[str | ToolCallPart]":
+        """Yield the reply to `messages` as text deltas and, where a tool is wanted, its call.
+
+        Args:
+            messages: the conversation. Behind the user's turn may stand calls made for it and their results.
+            tools: schemas in OpenAI's form; empty when no further call will be answered.
+            cancel: of this turn.
+        """
+        ...
+
+
+@runtime_checkable
 class Mouth(Protocol):
     """Speech synthesis of one clause at a time."""
 
@@ -171,6 +192,8 @@ class Partner(Protocol):
     """Answers a conversation whose last turn may hold sound."""
 
     keeps_sound: bool  # whether later turns hear the question again, or read its transcript
+    uses_tools: bool  # whether it calls tools; `answer` is given none where it does not
+    result_instruction: str  # put behind a tool's result: how to speak about it
 
     def answer(
         self,
@@ -180,6 +203,7 @@ class Partner(Protocol):
         style: "Style",
         seed: int | None = None,
         cancel: CancelToken | None = None,
+        tools: Sequence[dict[str, Any]] = (),
     ) -> Iterator[Answer]:
         """Yield the reply to `messages` in pieces, words and sound; stops early when `cancel` is stale."""
         ...

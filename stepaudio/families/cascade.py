@@ -1,7 +1,7 @@
 """Ears and a partner made of a mind that reads sound and a mouth: the way of Step-Audio-Chat."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stepaudio.audio import Audio
 from stepaudio.cancel import CancelToken
@@ -60,6 +60,8 @@ class CascadePartner:
         mouth: the mouth.
     """
 
+    uses_tools = False  # the released model's way of calling tools is not public
+    result_instruction = ""
     keeps_sound = False  # as the released demo does: sound takes fourteen times as many tokens as its words
 
     def __init__(self, write: Write, mouth: Mouth):
@@ -74,6 +76,7 @@ class CascadePartner:
         style: "Style",
         seed: int | None = None,
         cancel: CancelToken | None = None,
+        tools: Sequence[dict[str, Any]] = (),
     ) -> Iterator[Answer]:
         """Yield the reply in pieces, words before their sound."""
         speech = SpeechStream(self._mouth, voice=voice, style=style, seed=seed)

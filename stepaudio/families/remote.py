@@ -1,9 +1,11 @@
 """A mind that lives on a server: Step-Audio-Chat 130B, Step-Audio 2 or any other model behind vLLM."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from stepaudio.cancel import CancelToken
-from stepaudio.lm.prompts.messages import Message
+from stepaudio.lm.prompts.messages import Message, ToolCallPart
 from stepaudio.lm.prompts.tool_calls import render_call
 from stepaudio.serving.endpoint import RemoteError
 from stepaudio.serving.openai_client import OpenAIClient
@@ -13,8 +15,10 @@ from stepaudio.serving.wire import ChatOptions, SpeechDelta, TextDelta, ToolCall
 class RemoteMind:
     """Text deltas from a served model.
 
-    Tool calls come at the end of the reply in the families' own syntax (``tool_calls.parse_reply`` reads it),
-    so that a conversation handles local and served models alike.
+    Args:
+        client: of the server.
+        options: how to generate. Where they declare tools, `stream` writes calls into the text in the
+            families' own syntax, which ``tool_calls.parse_reply`` reads.
     """
 
     def __init__(self, client: OpenAIClient, options: ChatOptions | None = None):
@@ -37,8 +41,24 @@ class RemoteMind:
 
     def stream(self, messages: Sequence[Message], *, cancel: CancelToken | None = None) -> Iterator[str]:
         """Yield the reply to `messages`; see `OpenAIClient.stream` for errors."""
-        for event in self.client.stream(messages, self.options, cancel=cancel):
+        for piece in self._stream(messages, self.options, cancel):
+            yield piece if isinstance(piece, str) else render_call(piece)
+
+    def stream_with_tools(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]],
+        cancel: CancelToken | None = None,
+    ) -> Iterator[str | ToolCallPart]:
+        """Yield the reply to `messages` and the tools it calls; see `OpenAIClient.stream` for errors."""
+        yield from self._stream(messages, replace(self.options, tools=tuple(tools)), cancel)
+
+    def _stream(
+        self, messages: Sequence[Message], options: ChatOptions, cancel: CancelToken | None
+    ) -> Iterator[str | ToolCallPart]:
+        for event in self.client.stream(messages, options, cancel=cancel):
             if isinstance(event, (TextDelta, SpeechDelta)) and event.text:
                 yield event.text
             elif isinstance(event, ToolCalls):
-                yield "".join(render_call(call) for call in event.calls)
+                yield from event.calls

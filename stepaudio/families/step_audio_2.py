@@ -19,9 +19,10 @@ from stepaudio.families.step2_voice import FAMILY, Step2Voices
 from stepaudio.families.step2_writer import LocalWriter, Piece, ServedWriter, Writer
 from stepaudio.features.mel import PROMPT_24000
 from stepaudio.lm.prompts import tasks
-from stepaudio.lm.prompts.messages import Message, open_turn, system, user
+from stepaudio.lm.prompts.messages import Message, ToolCallPart, open_turn, system, user
 from stepaudio.lm.prompts.tasks import Task
 from stepaudio.lm.prompts.think import THINK_STOP, speech_turn, thought_of, thought_turn
+from stepaudio.lm.prompts.tool_calls import SUMMARY_INSTRUCTION
 from stepaudio.lm.prompts.vocabulary import TTS_START
 from stepaudio.results import Reply, Timings, ToolCall
 from stepaudio.speech.tempo import Pacer
@@ -46,6 +47,8 @@ class StepAudio2:
     sample_rate = PROMPT_24000.sample_rate
     languages: tuple[str, ...] = ("zh", "en", "ja")
     tags = RATE_TAGS
+    uses_tools = True
+    result_instruction = SUMMARY_INSTRUCTION
     keeps_sound = True  # earlier questions stay sound, as in the released client
 
     def __init__(self, writer: Writer, voices: Step2Voices, *, name: str = FAMILY, kind: Kind = "instruct"):
@@ -79,6 +82,20 @@ class StepAudio2:
         for piece in self.writer.write(said, sampling=WRITTEN, cancel=cancel):
             if piece.text:
                 yield piece.text
+
+    def stream_with_tools(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]],
+        cancel: CancelToken | None = None,
+    ) -> Iterator[str | ToolCallPart]:
+        """Yield a written reply to `messages` and the tools it calls."""
+        said = [*_with_system(messages, tasks.CHAT_TEXT.instruction), open_turn()]
+        for piece in self.writer.write(said, sampling=WRITTEN, tools=tools, cancel=cancel):
+            if piece.text:
+                yield piece.text
+            yield from piece.calls
 
     def answer(
         self,

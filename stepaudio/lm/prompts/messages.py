@@ -78,11 +78,19 @@ class ToolCallPart:
 
 @dataclass(frozen=True)
 class ToolResultPart:
-    """What a tool gave back, as the text the model reads."""
+    """What a tool gave back, as the text the model reads.
+
+    Attributes:
+        text: the result, or what went wrong.
+        name: of the tool.
+        id: of the call.
+        error: why there is no result, in a few words; ``None`` where there is one.
+    """
 
     text: str
     name: str = ""
     id: str = ""
+    error: str | None = None
 
 
 Part = TextPart | AudioPart | TokenPart | SpeechPart | ToolCallPart | ToolResultPart
@@ -160,9 +168,11 @@ def assistant(*content: str | Part) -> Message:
     return Message("assistant", tuple(_part(item) for item in content))
 
 
-def tool_result(text: str, *, name: str = "", id: str = "", instruction: str = "") -> Message:
+def tool_result(
+    text: str, *, name: str = "", id: str = "", instruction: str = "", error: str | None = None
+) -> Message:
     """Return a tool's result; `instruction` is a further text piece that tells how to use it."""
-    parts: tuple[Part, ...] = (ToolResultPart(text, name, id),)
+    parts: tuple[Part, ...] = (ToolResultPart(text, name, id, error),)
     return Message("tool", (*parts, TextPart(instruction)) if instruction else parts)
 
 
