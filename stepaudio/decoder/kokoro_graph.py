@@ -100,6 +100,8 @@ def _open(path: Path, threads: int | None) -> Any:
     options.intra_op_num_threads = threads or min(4, usable_cores())
     # Waiting threads would take the cores from the language model that writes the next clause.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Smaller blocks of work: a core that is held up by another program holds up the other less.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     options.enable_mem_pattern = False  # every clause has another length
     options.log_severity_level = 3
     if not path.is_file():
