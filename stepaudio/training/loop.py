@@ -147,7 +147,11 @@ def _evaluate(
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: dict[str, Tensor], progress: Progress
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averaged: dict[str, Tensor],
+    progress: Progress,
 ) -> None:
     unfinished = path.with_suffix(".part")
     torch.save(

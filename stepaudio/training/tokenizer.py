@@ -1,4 +1,4 @@
-"""The tokenizer, learned together with a decoder: the codes must carry the frames, the phonemes, the features.
+"""The tokenizer, learned together with a decoder: its codes must carry frames, phonemes and features.
 
 Reconstruction alone lets consonants go, which are short and quiet; so the linguistic codes must also tell the
 teacher's phonemes (known from its durations) and, for every recording, the Whisper features they came from.
@@ -48,9 +48,7 @@ class Weights:
 class Autoencoder(nn.Module):
     """Tokenizer, decoder and the two heads that only training needs."""
 
-    def __init__(
-        self, tokenizer: NanoTokenizerConfig, decoder: RegressorConfig, frame_scale: Tensor
-    ) -> None:
+    def __init__(self, tokenizer: NanoTokenizerConfig, decoder: RegressorConfig, frame_scale: Tensor) -> None:
         super().__init__()
         self.tokenizer = NanoTokenizer(tokenizer)
         self.decoder = FrameRegressor(decoder)
@@ -86,7 +84,7 @@ class Autoencoder(nn.Module):
 
 
 def frame_losses(made: Tensor, target: Tensor, frame_scale: Tensor) -> Losses:
-    """Parts of the error between relative, scaled WORLD frames (batch, T, 45); voicing is a logit in `made`."""
+    """Parts of the error of frames (batch, T, 45), relative and scaled; voicing is a logit in `made`."""
     voiced = target[..., 1]
     spectrum = (made[..., 2 : 2 + SPECTRUM] - target[..., 2 : 2 + SPECTRUM]).abs()
     # Cepstral values: their plain sum of squares is the distance of the log spectra (Parseval).

@@ -1,0 +1,133 @@
+"""Features of a set of clips, a safetensors file each: Whisper encoder output at 50 Hz, WORLD at 100 Hz.
+
+A run that was stopped goes on with the clips that have no file yet. Several clips share one 30 s window of
+the encoder, which costs the same however full it is.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepaudio.audio import Audio
+from stepaudio.decoder.world import analyse
+from stepaudio.errors import AudioError, ModelError
+
+RATE = 16_000
+WINDOW = 30 * RATE
+HOP = RATE // 50
+"""Samples of one encoder frame."""
+GAP = 3 * RATE // 10
+"""Silence between clips of one window."""
+SUFFIX = ".st"
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A clip to be extracted: its name and its sound at 16 kHz, at most 30 s."""
+
+    name: str
+    samples: np.ndarray
+
+
+class WhisperFeatures:
+    """The encoder of a Whisper checkpoint in CTranslate2 form, loaded at once.
+
+    Args:
+        folder: of the card, for example ``whisper-tiny.en``.
+        threads: of one window.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        import ctranslate2
+        from faster_whisper.feature_extractor import FeatureExtractor
+
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(folder), device="cpu", compute_type="int8", intra_threads=threads
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ModelError(f"{folder}: not a usable Whisper model ({error})") from None
+        self._front: Any = FeatureExtractor()
+        self._storage = ctranslate2.StorageView
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Encode at most 30 s at 16 kHz to (1500, width) float32; what is missing counts as silence."""
+        window = np.zeros(WINDOW, np.float32)
+        window[: len(samples)] = samples[:WINDOW]
+        mel = self._front(window)[:, :3000]
+        features = self._model.encode(
+            self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True
+        )
+        out: np.ndarray = np.array(features, dtype=np.float32)[0]
+        return out
+
+    def clips(self, wanted: Iterable[Wanted]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and features (50 Hz) of clips, as many to a window as fit."""
+        for window in pack(wanted):
+            encoded = self(lay_out(window))
+            for clip, start in window:
+                frames = -(-len(clip.samples) // HOP)
+                yield clip.name, encoded[start // HOP : start // HOP + frames]
+
+
+def pack(clips: Iterable[Wanted]) -> Iterator[list[tuple[Wanted, int]]]:
+    """Put clips into windows in their order: lists of clips and first samples, on whole frames."""
+    window: list[tuple[Wanted, int]] = []
+    end = 0
+    for clip in clips:
+        if window and end + len(clip.samples) > WINDOW:
+            yield window
+            window, end = [], 0
+        window.append((clip, end))
+        end = -(-(end + len(clip.samples) + GAP) // HOP) * HOP
+    if window:
+        yield window
+
+
+def lay_out(window: list[tuple[Wanted, int]]) -> np.ndarray:
+    """The sound of one window, (480000,) float32."""
+    samples = np.zeros(WINDOW, np.float32)
+    for clip, start in window:
+        part = clip.samples[: WINDOW - start]
+        samples[start : start + len(part)] = part
+    return samples
+
+
+def extract(manifest: Path, out: Path, encoder: WhisperFeatures) -> Iterator[str]:
+    """Extract the clips of a manifest that have no file yet, and yield the names of those that were made.
+
+    Args:
+        manifest: JSON lines with ``audio``, relative to the manifest.
+        out: folder for the files ``NAME.st``: ``whisper`` float16 (T, width), ``world`` float32 (T, 45).
+        encoder: of the features.
+    """
+    from safetensors.numpy import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    frames: dict[str, np.ndarray] = {}
+
+    def missing() -> Iterator[Wanted]:
+        for line in manifest.read_text("utf-8").splitlines():
+            path = manifest.parent / json.loads(line)["audio"]
+            if (out / (path.stem + SUFFIX)).exists():
+                continue
+            try:
+                audio = Audio.read(path)
+                frames[path.stem] = analyse(audio).to_array()
+            except AudioError:
+                continue  # an unreadable clip is no reason to lose the others
+            yield Wanted(path.stem, audio.resample(RATE).samples[:WINDOW])
+
+    for name, features in encoder.clips(missing()):
+        tensors = {
+            "whisper": np.ascontiguousarray(features.astype(np.float16)),
+            "world": frames.pop(name),
+        }
+        unfinished = out / (name + ".part")
+        save_file(tensors, unfinished)
+        unfinished.replace(out / (name + SUFFIX))
+        yield name

@@ -1,0 +1,220 @@
+"""The training loop, the prepared clips and what prepares them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stepaudio.decoder.regressor import RegressorConfig
+from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
+from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.errors import InputError, ModelError
+from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
+from stepaudio.tokenizer.nano import NanoTokenizerConfig
+from stepaudio.training import speech
+from stepaudio.training.align import Said, find_offset, tokens_of_frames
+from stepaudio.training.clips import UNKNOWN, Batches, Clip, Scale, formant_matrix, load_clips
+from stepaudio.training.extract import GAP, HOP, WINDOW, Wanted, lay_out, pack
+from stepaudio.training.loop import Log, Plan, train
+from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
+
+GROUPS = 6
+TOKENIZER = NanoTokenizerConfig(features=8, width=16, inner=24, linguistic_depth=1, semantic_depth=1)
+
+
+def make_clip(seed: int, groups: int = 9, known: bool = True) -> Clip:
+    random = np.random.default_rng(seed)
+    frames = groups * 12
+    world = random.normal(size=(frames, WIDTH)).astype(np.float32)
+    world[:, 0] = 5 + 0.1 * world[:, 0]
+    world[:, 1] = world[:, 1] > -0.5
+    phonemes = random.integers(1, 9, frames) if known else np.full(frames, UNKNOWN)
+    speaker = np.abs(random.normal(size=256)).astype(np.float32)
+    whisper = random.normal(size=(groups * 6, 8)).astype(np.float16)
+    return Clip(f"set/{seed}", whisper, world, speaker / np.linalg.norm(speaker), phonemes.astype(np.int16))
+
+
+@pytest.fixture
+def clips() -> list[Clip]:
+    return [make_clip(0), make_clip(1, known=False), make_clip(2, groups=14)]
+
+
+def linear_task() -> tuple[nn.Module, object, object]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        return {"total": (model(x)[:, 0] - x.sum(1)).square().mean()}
+
+    def evaluate(candidate: nn.Module) -> dict[str, float]:
+        return {"total": float((candidate(torch.eye(3))[:, 0] - 1).square().mean())}
+
+    return model, loss, evaluate
+
+
+def plan(steps: int, **options: float) -> Plan:
+    return Plan(steps=steps, learning_rate=0.1, warmup=2, every=5, evaluate_every=10, **options)  # type: ignore[arg-type]
+
+
+def test_training_learns_logs_and_keeps_the_best(tmp_path: Path) -> None:
+    model, loss, evaluate = linear_task()
+    progress = train(model, loss, evaluate, tmp_path, plan(60))  # type: ignore[arg-type]
+    assert progress.step == 60
+    assert progress.best < 0.1
+    curves = Log(tmp_path / "log.csv").read()
+    assert [step for step, _ in curves["held-out", "total"]] == [10, 20, 30, 40, 50, 60]
+    assert len(curves["train", "total"]) == 12
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    model.load_state_dict(best)
+    assert evaluate(model)["total"] == pytest.approx(progress.best)  # type: ignore[operator]
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    model, loss, evaluate = linear_task()
+    train(model, loss, evaluate, tmp_path / "whole", plan(20))  # type: ignore[arg-type]
+    other, loss, evaluate = linear_task()
+    stopped = train(other, loss, evaluate, tmp_path / "parts", plan(20, minutes=0.0))  # type: ignore[arg-type]
+    assert stopped.step == 1
+    third, loss, evaluate = linear_task()
+    assert train(third, loss, evaluate, tmp_path / "parts", plan(20)).step == 20  # type: ignore[arg-type]
+    for one, two in zip(model.parameters(), third.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+
+
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
+    model, loss, evaluate = linear_task()
+    train(model, loss, evaluate, tmp_path, plan(10))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint"):
+        train(nn.Linear(4, 1), loss, evaluate, tmp_path, plan(10))  # type: ignore[arg-type]
+
+
+def test_formants_shift_by_a_matrix() -> None:
+    spectrum = np.random.default_rng(0).normal(size=(5, SPECTRUM)).astype(np.float32)
+    frames = WorldFrames(np.zeros(5, np.float32), spectrum, np.zeros((5, 3), np.float32))
+    wanted = shift_formants(frames, 1.12).spectrum
+    np.testing.assert_allclose(spectrum @ formant_matrix(1.12), wanted, atol=2e-3)
+
+
+def test_scale_goes_there_and_back(clips: list[Clip]) -> None:
+    scale = Scale.measure(clips)
+    voice = WorldVoice.of(clips[0].world)
+    relative = scale.relative(clips[0].world, voice)
+    np.testing.assert_allclose(scale.absolute(relative, voice), clips[0].world, atol=1e-4)
+    np.testing.assert_array_equal(relative[:, 1], clips[0].world[:, 1])
+    assert scale.voice(voice, None).shape == (85 + 256,)
+
+
+def test_batches_depend_on_seed_and_step_only(clips: list[Clip]) -> None:
+    scale = Scale.measure(clips)
+    batches = Batches(clips, scale, size=4, groups=GROUPS)
+    batches.draw(0)
+    one, two = batches.draw(7), Batches(clips, scale, size=4, groups=GROUPS).draw(7)
+    assert one.whisper.shape == (4, 6 * GROUPS, 8)
+    assert one.target.shape == (4, 12 * GROUPS, WIDTH)
+    assert torch.equal(one.target, two.target)
+    assert torch.equal(one.voice, two.voice)
+    assert not torch.equal(one.target, batches.draw(8).target)
+
+
+def test_clips_shorter_than_a_stretch_are_an_error(clips: list[Clip]) -> None:
+    with pytest.raises(InputError, match="no clip has the 50 groups"):
+        Batches(clips, Scale.measure(clips), groups=50)
+
+
+def test_clips_are_read_from_their_files(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    clip = make_clip(3, groups=4)
+    folder = tmp_path / "somewhere"
+    folder.mkdir()
+    # A few frames more than whole groups, as real clips have.
+    save_file({"whisper": np.pad(clip.whisper, ((0, 2), (0, 0))), "world": clip.world}, folder / "a.st")
+    np.savez(tmp_path / "speakers.npz", a=clip.speaker)
+    (tmp_path / "phonemes.json").write_text('{"a": [1, 2, 3]}')
+    (read,) = load_clips(folder, tmp_path / "speakers.npz", tmp_path / "phonemes.json")
+    assert read.groups == 4
+    assert len(read.whisper) == 24
+    assert list(read.phonemes[:4]) == [1, 2, 3, UNKNOWN]
+
+
+def test_the_tokenizer_learns_on_one_batch(clips: list[Clip]) -> None:
+    torch.manual_seed(0)
+    scale = Scale.measure(clips)
+    batch = Batches(clips, scale, size=4, groups=GROUPS, shifted=0).draw(0)
+    decoder = RegressorConfig(width=16, inner=16, depth=1, kernel=3, smooth=8)
+    model = Autoencoder(TOKENIZER, decoder, torch.from_numpy(scale.frames))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    totals = []
+    for _ in range(15):
+        parts = model.losses(batch, Weights())
+        optimizer.zero_grad()
+        parts["total"].backward()
+        optimizer.step()
+        totals.append(float(parts["total"].detach()))
+    assert totals[-1] < 0.9 * totals[0]
+    assert {"phonemes", "features", "pitch", "voicing"} <= parts.keys()
+
+
+def test_code_usage_of_a_uniform_book_is_whole() -> None:
+    assert code_usage(torch.arange(8), 8) == (1.0, 3.0)
+    assert code_usage(torch.zeros(8, dtype=torch.long), 8) == (0.125, 0.0)
+
+
+def utterance(groups: int, seed: int) -> speech.Utterance:
+    random = np.random.default_rng(seed)
+    durations = random.integers(1, 6, groups).astype(np.float32)
+    pointer = lay_pointer(torch.from_numpy(durations), groups).numpy()
+    return speech.Utterance(
+        random.integers(1, 9, groups),
+        durations,
+        pointer,
+        random.integers(0, 1024, 2 * groups),
+        random.integers(0, 4096, 3 * groups),
+        np.ones(256, np.float32) / 16,
+        1.1,
+    )
+
+
+def test_padding_does_not_change_the_speech_loss() -> None:
+    torch.manual_seed(0)
+    sizes = {"text_width": 16, "text_depth": 1, "slot_width": 8, "width": 24, "inner": 32, "depth": 1, "head": 3}
+    model = SpeechLM(SpeechLMConfig(phonemes=12, **sizes)).eval()
+    short, long = utterance(5, 0), utterance(9, 1)
+    apart = [speech.losses(model, speech.collate([one], [True])) for one in (short, long)]
+    together = speech.losses(model, speech.collate([short, long], [True, True]))
+    weighted = (5 * apart[0]["digits"] + 9 * apart[1]["digits"]) / 14
+    # The text encoder's convolution sees the padding behind the last phonemes: near, not equal.
+    assert float(together["digits"].detach()) == pytest.approx(float(weighted.detach()), rel=0.02)
+
+
+def test_the_offset_of_a_cut_clip_is_found() -> None:
+    random = np.random.default_rng(0)
+    durations = random.integers(2, 8, 20)
+    pitch = 120 + np.cumsum(random.normal(size=2 * int(durations.sum()))).astype(np.float32) * 3
+    said = Said(durations, np.maximum(pitch, 60))
+    frames = int(durations.sum()) * 100 // 40
+    world = np.zeros((frames - 50, WIDTH), np.float32)
+    at = (np.arange(len(world)) + 23) * 80 // 100
+    world[:, 0], world[:, 1] = np.log(said.pitch[at]), 1
+    offset, error = find_offset(said, world)
+    assert abs(offset - 23) <= 1
+    assert error < 0.02
+    tokens = tokens_of_frames(durations, 0, frames)
+    assert tokens[0] == 0
+    assert tokens[-1] == 19
+    np.testing.assert_allclose(np.bincount(tokens), durations * 2.5, atol=1)
+
+
+def test_windows_keep_clips_apart_and_whole() -> None:
+    clips = [Wanted(str(length), np.full(length, 0.5, np.float32)) for length in (200_000, 200_001, 100_000)]
+    windows = list(pack(clips))
+    assert [[clip.name for clip, _ in window] for window in windows] == [["200000", "200001"], ["100000"]]
+    start = windows[0][1][1]
+    assert start % HOP == 0
+    assert start - 200_000 >= GAP
+    samples = lay_out(windows[0])
+    assert len(samples) == WINDOW
+    assert np.count_nonzero(samples) == 400_001
