@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serve(routes):
-    """Serve `routes` (path -> function of body and headers, giving status, type, bytes); yields the address."""
+    """Serve `routes`: path -> function of body and headers, giving status, type and bytes."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

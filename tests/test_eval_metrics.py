@@ -144,6 +144,9 @@ def test_intervals_at_the_edges():
     perfect = ratio_interval([1.0] * 20, [1.0] * 20)
     assert perfect.value == perfect.high == 1.0
     assert perfect.low == pytest.approx(0.8389, abs=1e-3)  # Wilson, 20 of 20
+    faultless = ratio_interval([0.0] * 4, [5.0] * 4)
+    assert (faultless.value, faultless.low) == (0.0, 0.0)
+    assert faultless.high == pytest.approx(0.1611, abs=1e-3)  # Wilson, 0 of 20 words
     single = ratio_interval([2.0], [5.0])
     assert (single.value, single.low, single.high) == (0.4, 0.4, 0.4)
     middle = quantile_interval([3.0, 1.0, 2.0], 0.5)

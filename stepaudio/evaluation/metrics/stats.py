@@ -60,7 +60,7 @@ def ratio_interval(
         return None
     value = float(num.sum() / den.sum())
     if _is_flat_proportion(num, den):
-        return Interval(value, *_wilson(value, num.size, confidence), num.size)
+        return Interval(value, *_wilson(value, den.sum(), confidence), num.size)
     samples = _resampled_ratios(num, den, resamples, seed)
     low, high = _bca(samples, value, _jackknife(num, den), confidence)
     return Interval(value, low, high, num.size)
@@ -216,10 +216,11 @@ def _bca(samples: np.ndarray, value: float, jackknife: np.ndarray, confidence: f
 
 
 def _is_flat_proportion(num: np.ndarray, den: np.ndarray) -> bool:
-    return bool(np.all(den == 1) and (np.all(num == 0) or np.all(num == 1)))
+    """Whether nothing, or everything, was hit: no resample can differ, but the next item might."""
+    return bool(np.all(num == 0) or np.all(num == den))
 
 
-def _wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
+def _wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -29,7 +29,7 @@ class SuiteConfig(BaseModel):
         title: one line.
         about: where it comes from, its licence and its paper.
         dataset: ``owner/name`` on the hub, or empty when there is no public one.
-        language: of the speech in it, ISO 639-1.
+        language: of the speech in it, ISO 639-1; empty leaves it to whoever listens.
         seed: for systems that sample.
     """
 
@@ -82,7 +82,7 @@ class Bench:
 
             self._ears[card] = WhisperEars(hub.ensure(card)[card])
         # An English-only checkpoint takes no language but English.
-        spoken = None if card.endswith(".en") else language
+        spoken = None if card.endswith(".en") else language or None
         return " ".join(segment.text for segment in self._ears[card].transcribe(audio, spoken))
 
     @cached_property

@@ -84,7 +84,7 @@ class ParalinguisticSuite(Suite):
     def perform(self, item: Item, stage: Stage) -> Output:
         """Play the clip and take the answer."""
         messages = (system(self.config.instructions), user(stage.sound(item.content["audio"])))
-        conversation = Conversation(messages, language=self.config.language, seed=self.config.seed)
+        conversation = Conversation(messages, language=self.config.language or None, seed=self.config.seed)
         return output_of(stage.system.reply(conversation))
 
     def judge(self, item: Item, output: Output, bench: Bench) -> Verdict:

@@ -96,7 +96,7 @@ class SpokenQaSuite(Suite):
             question = stage.ask(item.content["question"], self.config.asker, self.config.seed)
         told: list[Message] = [system(self.config.instructions)] if self.config.instructions else []
         conversation = Conversation(
-            (*told, user(question)), language=self.config.language, seed=self.config.seed
+            (*told, user(question)), language=self.config.language or None, seed=self.config.seed
         )
         return output_of(stage.system.reply(conversation))
 

@@ -99,7 +99,7 @@ class Stepeval360Suite(Suite):
             if at + 1 < len(turns) and turns[at + 1]["role"] == "assistant":
                 continue
             answer = stage.system.reply(
-                Conversation(tuple(messages), language=self.config.language, seed=self.config.seed)
+                Conversation(tuple(messages), language=self.config.language or None, seed=self.config.seed)
             )
             if not turn["text"]:
                 transcript[-1] = f"user: {answer.heard or '(no transcript)'}"

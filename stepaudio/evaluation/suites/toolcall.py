@@ -115,7 +115,7 @@ class ToolcallSuite(Suite):
             else:
                 messages.append(_said(turn["text"]))
         conversation = Conversation(
-            tuple(messages), self.config.tools, language=self.config.language, seed=self.config.seed
+            tuple(messages), self.config.tools, language=self.config.language or None, seed=self.config.seed
         )
         return output_of(stage.system.reply(conversation))
 
