@@ -180,7 +180,7 @@ def test_toolcall_figures_by_hand(tmp_path, monkeypatch):
     plan = Plan("stepeval-toolcall", "python:eval_fakes:Caller", MINIATURES / "stepeval-toolcall")
     report = run_all(plan, RunFolder(tmp_path))
     values = {row["name"]: row["value"] for row in report["scores"]}
-    # All eight call the weather: one hit and one false alarm for that tool; three get a call of the wrong tool.
+    # All eight call the weather: one hit, one false alarm; three get a call of the wrong tool.
     assert values == {
         "trigger_precision": 0.5,
         "trigger_recall": 0.25,
