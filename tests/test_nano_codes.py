@@ -82,6 +82,26 @@ def test_regressor_makes_twelve_frames_a_group_and_reaches_no_further_than_it_sa
     assert not torch.equal(frames[:, -4:], changed[:, -4:])
 
 
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_streamed_frames_are_those_of_the_whole(chunk: int) -> None:
+    torch.manual_seed(0)
+    model = FrameRegressor(RegressorConfig(width=16, inner=16, depth=2, kernel=3, smooth=8)).eval()
+    groups = 14
+    linguistic, semantic = torch.randn(1, 2 * groups, 5), torch.randn(1, 3 * groups, 6)
+    voice = torch.randn(1, STATISTICS + 256)
+    with torch.inference_mode():
+        whole = model(linguistic, semantic, voice)
+    stream = model.start(voice)
+    parts = []
+    for at in range(0, groups, chunk):
+        end = at + chunk
+        parts.append(model.push(stream, linguistic[:, 2 * at : 2 * end], semantic[:, 3 * at : 3 * end]))
+        assert stream.semantic.shape[1] // 3 <= 2 * model.lookahead + chunk  # bounded
+    assert sum(part.shape[1] for part in parts) == 12 * (groups - model.lookahead)
+    parts.append(model.finish(stream))
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-5)
+
+
 def test_causal_blocks_see_no_future() -> None:
     torch.manual_seed(0)
     blocks = convnext(8, 8, 2, 3, causal=True).eval()

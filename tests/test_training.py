@@ -180,7 +180,15 @@ def utterance(groups: int, seed: int) -> speech.Utterance:
 
 def test_padding_does_not_change_the_speech_loss() -> None:
     torch.manual_seed(0)
-    sizes = {"text_width": 16, "text_depth": 1, "slot_width": 8, "width": 24, "inner": 32, "depth": 1, "head": 3}
+    sizes = {
+        "text_width": 16,
+        "text_depth": 1,
+        "slot_width": 8,
+        "width": 24,
+        "inner": 32,
+        "depth": 1,
+        "head": 3,
+    }
     model = SpeechLM(SpeechLMConfig(phonemes=12, **sizes)).eval()
     short, long = utterance(5, 0), utterance(9, 1)
     apart = [speech.losses(model, speech.collate([one], [True])) for one in (short, long)]

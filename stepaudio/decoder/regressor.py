@@ -4,6 +4,8 @@ A small ConvNeXt at 25 Hz; every step gives the four frames of its 40 ms. It rea
 not a table of embeddings, which would memorise a small corpus.
 """
 
+from dataclasses import dataclass
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -86,3 +88,49 @@ class FrameRegressor(nn.Module):
         bent = self.smooth_out(F.relu(self.smooth_in(frames.transpose(1, 2)))).transpose(1, 2)
         out: Tensor = frames + bent
         return out
+
+    def start(self, voice: Tensor) -> "FrameStream":
+        """Begin a stream in a voice (1, 85 + 256)."""
+        config = self.config
+        nothing = voice.new_zeros(1, 0, config.linguistic_digits)
+        return FrameStream(voice, nothing, voice.new_zeros(1, 0, config.semantic_digits))
+
+    def push(self, stream: "FrameStream", linguistic: Tensor, semantic: Tensor) -> Tensor:
+        """Take the values of whole groups, and return the frames (1, T, 45) that are ready, maybe none.
+
+        They are those of `forward` on the whole: a group is decoded when as many groups as matter to it
+        are there.
+        """
+        stream.linguistic = torch.cat((stream.linguistic, linguistic), 1)
+        stream.semantic = torch.cat((stream.semantic, semantic), 1)
+        return self._decode(stream, stream.semantic.shape[1] // 3 - self.lookahead)
+
+    def finish(self, stream: "FrameStream") -> Tensor:
+        """Return the frames of the groups still waiting."""
+        return self._decode(stream, stream.semantic.shape[1] // 3)
+
+    @property
+    def lookahead(self) -> int:
+        """Groups of 120 ms that must follow a group before it is decoded."""
+        return -(-self.config.reach // 3)
+
+    @torch.inference_mode()
+    def _decode(self, stream: "FrameStream", end: int) -> Tensor:
+        if end <= stream.done:
+            return stream.voice.new_zeros(1, 0, WIDTH)
+        frames = self(stream.linguistic, stream.semantic, stream.voice)[:, 12 * stream.done : 12 * end]
+        passed = max(0, end - self.lookahead)
+        stream.linguistic = stream.linguistic[:, 2 * passed :]
+        stream.semantic = stream.semantic[:, 3 * passed :]
+        stream.done = end - passed
+        return frames
+
+
+@dataclass
+class FrameStream:
+    """What a stream remembers: the voice, the values that still matter, and how many groups are done."""
+
+    voice: Tensor
+    linguistic: Tensor
+    semantic: Tensor
+    done: int = 0

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +105,7 @@ class Batch:
 
     def to(self, device: str | torch.device) -> "Batch":
         """The batch on another device."""
-        return Batch(
-            self.whisper.to(device),
-            self.world.to(device),
-            self.target.to(device),
-            self.voice.to(device),
-            self.phonemes.to(device),
-        )
+        return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
 @dataclass

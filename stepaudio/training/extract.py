@@ -59,9 +59,7 @@ class WhisperFeatures:
         window = np.zeros(WINDOW, np.float32)
         window[: len(samples)] = samples[:WINDOW]
         mel = self._front(window)[:, :3000]
-        features = self._model.encode(
-            self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True
-        )
+        features = self._model.encode(self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True)
         out: np.ndarray = np.array(features, dtype=np.float32)[0]
         return out
 

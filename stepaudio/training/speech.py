@@ -1,7 +1,7 @@
 """The speech language model's corpus and losses: teacher clips with their phonemes, durations and codes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -48,6 +48,10 @@ class UtteranceBatch:
     semantic: Tensor
     speaker: Tensor
     log_pace: Tensor
+
+    def to(self, device: str | torch.device) -> "UtteranceBatch":
+        """The batch on another device."""
+        return UtteranceBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def collate(utterances: Sequence[Utterance], speakers: Sequence[bool]) -> UtteranceBatch:
@@ -104,10 +108,11 @@ def losses(model: SpeechLM, batch: UtteranceBatch, *, errors: float = 0.0, seed:
     digits = model.digits(batch.linguistic, batch.semantic)
     seen = digits
     if errors:
-        generator = torch.Generator().manual_seed(seed)
-        wrong = torch.rand(digits.shape, generator=generator) < errors
+        generator = torch.Generator(digits.device).manual_seed(seed)
+        how = {"generator": generator, "device": digits.device}
+        wrong = torch.rand(digits.shape, **how) < errors
         levels = model.config.group_levels[0]
-        seen = torch.where(wrong, torch.randint(0, levels, digits.shape, generator=generator), digits)
+        seen = torch.where(wrong, torch.randint(0, levels, digits.shape, **how), digits)
     logits = model.logits(model.conditions(text, batch.pointer, batch.speaker), digits, seen).float()
     entropy = F.cross_entropy(logits[batch.group_mask].flatten(0, 1), digits[batch.group_mask].flatten())
     right = (logits.argmax(-1) == digits)[batch.group_mask].float().mean()

@@ -1,0 +1,136 @@
+"""Runs of the tokenizer with its decoder: training, loading, and judging what comes back from the codes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from stepaudio.audio import Audio
+from stepaudio.decoder.regressor import RegressorConfig
+from stepaudio.decoder.world import WorldFrames, synthesise
+from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.errors import ModelError
+from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
+from stepaudio.training.clips import Batches, Clip, Scale, held_out
+from stepaudio.training.judge import Judge, Take, Verdict
+from stepaudio.training.loop import Plan, Progress, train
+from stepaudio.training.prepare import Work, read_manifest
+from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
+
+
+def build(scale: Scale) -> Autoencoder:
+    """An untrained model of nano's size."""
+    return Autoencoder(NanoTokenizerConfig(), RegressorConfig(), torch.from_numpy(scale.frames))
+
+
+def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan) -> Progress:
+    """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder."""
+    place = Work(work)
+    clips, kept = place.split(sets)
+    scale = place.scale(clips)
+    torch.manual_seed(0)
+    model = build(scale).to(plan.device)
+    batches = Batches(clips, scale)
+    test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
+
+    def evaluate(candidate: nn.Module) -> Mapping[str, float]:
+        assert isinstance(candidate, Autoencoder)
+        figures = {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
+        streams = candidate.tokenizer(test.whisper, test.world)
+        figures["linguistic_bits"] = code_usage(streams.linguistic_codes, 1024)[1]
+        figures["semantic_bits"] = code_usage(streams.semantic_codes, 4096)[1]
+        return figures
+
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        return model.losses(batches.draw(step).to(plan.device), Weights())
+
+    return train(model, loss, evaluate, place.folder / "runs" / run, plan)
+
+
+def load_run(work: Path, run: str) -> tuple[Autoencoder, Scale]:
+    """The best model of a run.
+
+    Raises:
+        ModelError: there is none.
+    """
+    place = Work(work)
+    path = place.folder / "runs" / run / "best.pt"
+    if not path.is_file():
+        raise ModelError(f"{path}: nothing has been trained there yet")
+    scale = place.scale()
+    model = build(scale)
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model.eval(), scale
+
+
+@torch.inference_mode()
+def tokenise(model: Autoencoder, scale: Scale, clip: Clip) -> QuantisedStreams:
+    """The codes of a whole clip (a batch of one)."""
+    relative = scale.relative(clip.world, WorldVoice.of(clip.world))
+    whisper = torch.from_numpy(clip.whisper.astype(np.float32))
+    streams: QuantisedStreams = model.tokenizer(whisper[None], torch.from_numpy(relative)[None])
+    return streams
+
+
+@torch.inference_mode()
+def decode(
+    model: Autoencoder,
+    scale: Scale,
+    linguistic: torch.Tensor,
+    semantic: torch.Tensor,
+    voice: WorldVoice,
+    speaker: np.ndarray | None,
+) -> WorldFrames:
+    """Codes (2 G,) and (3 G,) in a voice to WORLD frames."""
+    tokenizer = model.tokenizer
+    told = torch.from_numpy(scale.voice(voice, speaker))[None]
+    made = model.decoder(
+        tokenizer.linguistic_codebook.values(linguistic)[None],
+        tokenizer.semantic_codebook.values(semantic)[None],
+        told,
+    )[0]
+    made[:, 1] = torch.sigmoid(made[:, 1])
+    return WorldFrames.from_array(scale.absolute(made.numpy(), voice))
+
+
+def measure_run(data: Path, work: Path, run: str, sets: Sequence[str], count: int) -> Iterator[str]:
+    """Judge clips that were not trained on; yields a line for each set and kind of sound.
+
+    ``recording`` and ``copy`` (through WORLD only) are the bounds of ``codes`` (in the clip's own voice);
+    ``other clip`` decodes in the voice of another clip of the same speaker, as cloning does.
+    """
+    judge = default_judge()
+    model, scale = load_run(work, run)
+    for name in sets:
+        clips = [clip for clip in Work(work).clips(name) if name.endswith("_dev") or held_out(clip)]
+        clips = clips[:: max(1, len(clips) // count)][:count]
+        rows = read_manifest(data / name)
+        kinds: dict[str, list[Take]] = {"recording": [], "copy": [], "codes": [], "other clip": []}
+        for index, clip in enumerate(clips):
+            row = rows[clip.name.split("/")[1]]
+            recording = Audio.read(data / name / row["audio"])
+            streams = tokenise(model, scale, clip)
+            codes = streams.linguistic_codes[0], streams.semantic_codes[0]
+            voice = WorldVoice.of(clip.world)
+            made = synthesise(decode(model, scale, *codes, voice, clip.speaker))
+            copy = synthesise(WorldFrames.from_array(clip.world))
+            for kind, audio in (("recording", recording), ("copy", copy), ("codes", made)):
+                kinds[kind].append(Take(audio, row["text"], recording, recording))
+            other = clips[index - 1]
+            speaker = row.get("speaker")
+            if speaker and rows[other.name.split("/")[1]].get("speaker") == speaker and other is not clip:
+                cloned = decode(model, scale, *codes, WorldVoice.of(other.world), other.speaker)
+                kinds["other clip"].append(Take(synthesise(cloned), row["text"], recording, recording))
+        for kind, takes in kinds.items():
+            if takes:
+                verdict: Verdict = judge(takes)
+                yield f"{name:24} {kind:12} {verdict}"
+
+
+def default_judge() -> Judge:
+    """The judge with the models of the cards, which must be here."""
+    from stepaudio import hub
+
+    return Judge(hub.folder("whisper-base"), hub.folder("speaker-ge2e"), hub.folder("dnsmos"))
