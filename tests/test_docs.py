@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import official_models
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
@@ -48,6 +49,11 @@ def folder(nano, tmp_path_factory):
     """A folder with the question that the snippets talk about."""
     place = tmp_path_factory.mktemp("docs")
     nano.speak("What is the capital of France?", voice="ben").save(place / "question.wav")
+    # The official weights stay at home: a tiny folder of the same layout takes their place.
+    official = official_models.step_audio_2(place / "Step-Audio-2-mini")
+    (official / "assets").mkdir()
+    official_models.clip(2.0).save(official / "assets" / "default_female.wav")
+    official_models.clip(4.0).save(place / "me.wav")
     return place
 
 
