@@ -19,7 +19,7 @@ demo: env models
 	@$(BIN)/stepaudio demo
 
 test: dev models
-	@$(PYTEST)
+	@$(PYTEST) -n 2 --dist loadfile
 
 check: dev
 	@$(BIN)/ruff format --check .

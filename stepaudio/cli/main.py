@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stepaudio.cli import bench, chat, clone, convert, demo, models, speak, tokens, transcribe, voices
+from stepaudio.cli import eval as evaluate
 from stepaudio.errors import StepAudioError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(voices.app, name="voices")
 models.app.command("convert")(convert.convert)
 app.add_typer(models.app, name="models")
+app.add_typer(evaluate.app, name="eval")
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 

@@ -98,10 +98,17 @@ def _open(path: Path, threads: int | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or min(4, usable_cores())
-    # Waiting threads would take the cores from the language model that writes the next clause.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Smaller blocks of work: a core that is held up by another program holds up the other less.
-    options.add_session_config_entry("session.dynamic_block_base", "4")
+    settings = {
+        # Threads may spin within a clause, not after it: then the language model writes the next one.
+        "session.intra_op.allow_spinning": "1",
+        "session.force_spinning_stop": "1",
+        # Smaller blocks of work: a core that is held up by another program holds up the other less.
+        "session.dynamic_block_base": "4",
+        # The tails of the recurrent layers are denormal numbers, which processors are slow with.
+        "session.set_denormal_as_zero": "1",
+    }
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
     options.enable_mem_pattern = False  # every clause has another length
     options.log_severity_level = 3
     if not path.is_file():
