@@ -1,8 +1,8 @@
 """stepaudio: someone speaks; the program hears, thinks and speaks back, on any CPU.
 
-    import stepaudio
-    sa = stepaudio.load()
-    sa.speak("Good morning!").save("hello.wav")
+import stepaudio
+sa = stepaudio.load()
+sa.speak("Good morning!").save("hello.wav")
 """
 
 from importlib import import_module
