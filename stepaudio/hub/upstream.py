@@ -26,6 +26,7 @@ class Checkpoint(BaseModel):
         revision: a commit, or ``main`` where none is pinned.
         bytes: size of the whole folder, about.
         files: path -> size in bytes as published; 0 where it is not known.
+        family_folder: where the checkpoints of a family lie side by side, to be converted together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +35,7 @@ class Checkpoint(BaseModel):
     revision: _Revision = "main"
     bytes: PositiveInt
     files: dict[str, NonNegativeInt] = {}
+    family_folder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")] | None = None
 
     @property
     def folder(self) -> str:
@@ -49,9 +51,11 @@ class Checkpoint(BaseModel):
     def commands(self) -> tuple[str, str]:
         """What to type: the download, and the conversion."""
         revision = f" --revision {self.revision}" if self.pinned else ""
+        whole = self.family_folder or self.folder
+        place = f"{whole}/{self.folder}" if self.family_folder else self.folder
         return (
-            f"hf download {self.repository}{revision} --local-dir {self.folder}",
-            f"stepaudio models convert {self.folder} -o {self.folder}-converted",
+            f"hf download {self.repository}{revision} --local-dir {place}",
+            f"stepaudio models convert {whole} -o {whole}-converted",
         )
 
 
