@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepaudio.errors import InputError
 from stepaudio.lm.prompts import chatml
-from stepaudio.lm.prompts.messages import Message
+from stepaudio.lm.prompts.messages import Message, TextPart, ToolCallPart
 
 if TYPE_CHECKING:
     from stepaudio.cancel import CancelToken
     from stepaudio.lm.cache import KVCache
     from stepaudio.lm.generate import Generation
     from stepaudio.lm.model import DecoderLM
-    from stepaudio.lm.sampling import Sampling
+    from stepaudio.lm.sampling import Grammar, Sampling
     from stepaudio.lm.text import TextTokenizer
+    from stepaudio.lm.tools.use import ToolUser
 
 SYSTEM = "You are a helpful voice assistant. Answer in one or two short, plain sentences."
 # Turns that nobody said, put before the conversation: a 135M model copies a manner better than it obeys one.
@@ -147,6 +148,34 @@ class NanoMind:
         if rest := _plain(finish_text(text), said):
             yield rest
 
+    def stream_with_tools(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: "Sequence[dict[str, Any]]",
+        cancel: "CancelToken | None" = None,
+    ) -> "Iterator[str | ToolCallPart]":
+        """Yield the call of the one tool that the user's turn needs, or else the reply; then tell its result.
+
+        Raises:
+            InputError: as `stream`, or the schema of the tool that is needed cannot be decoded under.
+        """
+        if messages and messages[-1].role == "tool":
+            yield from self.tool_user.tell(messages)
+            return
+        call = self.tool_user.call(messages[-1].text, tools, cancel=cancel) if messages and tools else None
+        if call is not None:
+            yield call
+            return
+        yield from self.stream(in_words(messages), cancel=cancel)
+
+    @cached_property
+    def tool_user(self) -> "ToolUser":
+        """What chooses tools and fills their arguments in."""
+        from stepaudio.lm.tools.use import ToolUser
+
+        return ToolUser(self)
+
     def ids(
         self,
         prompt: Sequence[int],
@@ -154,6 +183,7 @@ class NanoMind:
         sampling: "Sampling | None" = None,
         seed: int | None = None,
         max_new_tokens: int | None = None,
+        grammar: "Grammar | None" = None,
         cancel: "CancelToken | None" = None,
     ) -> Iterator[int]:
         """Yield the reply's ids to a prompt of ids (its stop id left out), reading only what is new in it."""
@@ -169,7 +199,7 @@ class NanoMind:
             with cores(self.manner.cores):
                 state = start(
                     self.model,
-                    [Prompt(ids=prompt[known:], seed=seed)],
+                    [Prompt(ids=prompt[known:], seed=seed, grammar=grammar)],
                     sampling=sampling or self.sampling,
                     limits=limits,
                     cache=read.cache,
@@ -241,6 +271,21 @@ class NanoMind:
         with self._lock:
             self._read.append(read)
             del self._read[: -self.kept_conversations]
+
+
+def in_words(messages: Sequence[Message]) -> list[Message]:
+    """Return the conversation without calls and results: what was said about them stays."""
+    out: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            continue
+        if any(isinstance(part, ToolCallPart) for part in message.parts):
+            said = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+            if not said.strip():
+                continue
+            message = Message("assistant", said)
+        out.append(message)
+    return out
 
 
 def _shared(known: Sequence[int], prompt: Sequence[int]) -> int:
