@@ -344,8 +344,10 @@ def test_cancel_wakes_a_waiting_read(before: list[Any]) -> None:
     never = threading.Event()
     with serve(Answer([*before, never])) as fake:
         cancel = Cancel()
+        stream = client(fake.url, read_timeout=60.0).stream(QUESTION, cancel=cancel.token())
+        events = [next(stream) for _ in before]
         threading.Timer(0.2, cancel.cancel).start()
-        events = list(client(fake.url, read_timeout=60.0).stream(QUESTION, cancel=cancel.token()))
+        events += stream
         assert not fake.gave_up.is_set()
         never.set()
     assert said(events) == ("a" if before else "")
