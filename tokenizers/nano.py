@@ -49,13 +49,14 @@ def train(
     sets: Sets,
     work: Where = Path("runs/nano"),
     run: str = "tokenizer",
+    codes_of: Annotated[str, typer.Option(help="A run whose codes to keep: trains the decoder only.")] = "",
     steps: int = 1600,
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
-    """Learn codes and decoder together; goes on from the last checkpoint of the run."""
+    """Learn codes and decoder together, or the decoder alone; goes on from the last checkpoint of the run."""
     import torch
 
     from stepaudio.training import autoencoder_run
@@ -64,7 +65,7 @@ def train(
     plan = Plan(
         steps=steps, learning_rate=1.5e-3, minutes=minutes, evaluate_every=100, bf16=bf16, device=device
     )
-    print(autoencoder_run.train_run(work, run, sets, plan))
+    print(autoencoder_run.train_run(work, run, sets, plan, codes_of or None))
 
 
 @app.command()

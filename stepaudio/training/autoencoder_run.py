@@ -25,13 +25,24 @@ def build(scale: Scale) -> Autoencoder:
     return Autoencoder(NanoTokenizerConfig(), RegressorConfig(), torch.from_numpy(scale.frames))
 
 
-def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan) -> Progress:
-    """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder."""
+def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: str | None = None) -> Progress:
+    """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        sets: names of the prepared sets.
+        plan: how.
+        codes_of: another run, whose models are the start and whose codes stay as they are.
+    """
     place = Work(work)
     clips, kept = place.split(sets)
     scale = place.scale(clips)
     torch.manual_seed(0)
-    model = build(scale).to(plan.device)
+    model = load_run(work, codes_of)[0] if codes_of else build(scale)
+    model = model.to(plan.device)
+    for part in (model.tokenizer, model.head, model.phonemes, model.features):
+        part.requires_grad_(codes_of is None)
     batches = Batches(clips, scale)
     test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 

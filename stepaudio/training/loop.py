@@ -100,7 +100,7 @@ def train(
         with torch.autocast(device_type, torch.bfloat16, enabled=plan.bf16):
             parts = loss(progress.step)
         optimizer.zero_grad(set_to_none=True)
-        parts["total"].backward()  # type: ignore[no-untyped-call]
+        parts["total"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         optimizer.step()
         progress.step += 1

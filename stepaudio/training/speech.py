@@ -109,10 +109,10 @@ def losses(model: SpeechLM, batch: UtteranceBatch, *, errors: float = 0.0, seed:
     seen = digits
     if errors:
         generator = torch.Generator(digits.device).manual_seed(seed)
-        how = {"generator": generator, "device": digits.device}
-        wrong = torch.rand(digits.shape, **how) < errors
+        wrong = torch.rand(digits.shape, generator=generator, device=digits.device) < errors
         levels = model.config.group_levels[0]
-        seen = torch.where(wrong, torch.randint(0, levels, digits.shape, **how), digits)
+        other = torch.randint(levels, digits.shape, generator=generator, device=digits.device)
+        seen = torch.where(wrong, other, digits)
     logits = model.logits(model.conditions(text, batch.pointer, batch.speaker), digits, seen).float()
     entropy = F.cross_entropy(logits[batch.group_mask].flatten(0, 1), digits[batch.group_mask].flatten())
     right = (logits.argmax(-1) == digits)[batch.group_mask].float().mean()

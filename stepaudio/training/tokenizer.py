@@ -27,7 +27,8 @@ class Weights:
     """Of the parts of the loss.
 
     Attributes:
-        spectrum: of the spectrum's error, over the scale of training.
+        spectrum: of the spectrum's error; a coefficient weighs as the root of its scale, since the formants
+            lie in the middle ones, which are small, and the highest ones cannot be told from codes.
         distortion: of its error in natural-log power, in which low coefficients weigh as they sound.
         pitch: of log-F0 where voiced.
         voicing: of voicing.
@@ -87,10 +88,11 @@ def frame_losses(made: Tensor, target: Tensor, frame_scale: Tensor) -> Losses:
     """Parts of the error of frames (batch, T, 45), relative and scaled; voicing is a logit in `made`."""
     voiced = target[..., 1]
     spectrum = (made[..., 2 : 2 + SPECTRUM] - target[..., 2 : 2 + SPECTRUM]).abs()
+    root = frame_scale[2 : 2 + SPECTRUM].sqrt()
     # Cepstral values: their plain sum of squares is the distance of the log spectra (Parseval).
     plain = spectrum * frame_scale[2 : 2 + SPECTRUM]
     return {
-        "spectrum": spectrum.mean(),
+        "spectrum": (spectrum * (root / root.mean())).mean(),
         "distortion": (plain.square().sum(-1) + 1e-4).sqrt().mean(),
         "pitch": ((made[..., 0] - target[..., 0]).abs() * voiced).sum() / voiced.sum().clamp(min=1),
         "voicing": F.binary_cross_entropy_with_logits(made[..., 1], voiced),
