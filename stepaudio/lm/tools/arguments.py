@@ -12,12 +12,14 @@ import torch
 
 from stepaudio.errors import InputError
 from stepaudio.lm.sampling import Phase
+from stepaudio.lm.tools.choice import COMMON, content_words
 from stepaudio.tools.docstring import EXAMPLES
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 MOST_TOKENS = 160  # of the arguments
+_MOST_VALUE = 4  # words of the request in an optional argument
 _MOST_QUOTE = 8  # words of the request in one argument; or all of them
 # Free text has keywords beside it that only a schema with a plan of its own uses.
 _BOUND = ("enum", "const", "pattern", "format", "minLength", "maxLength")
@@ -38,6 +40,10 @@ _FEW = (
     "Parameters: dish (What to cook.), vegetarian (optional)\n"
     "Request: How do you make a good onion soup?\n"
     'Arguments: {"dish": "onion soup"}\n\n'
+    "Tool: find_show: Find a show.\n"
+    "Parameters: city (optional), day (optional)\n"
+    "Request: Should I buy tickets for Friday?\n"
+    'Arguments: {"day": "Friday"}\n\n'
     "Tool: find_train: Find a train.\n"
     "Parameters: station (Where it leaves; here when it is left out., optional), when (optional)\n"
     "Request: Is there a train from Leeds?\n"
@@ -71,13 +77,28 @@ def quotes(request: str) -> list[str]:
     return list(dict.fromkeys(filter(None, stripped)))
 
 
-def bound_schema(schema: dict[str, Any], request: str) -> dict[str, Any]:
+def values(request: str, about: str) -> list[str]:
+    """Return the runs of words that could be a value beyond what the tool is `about`: names, places."""
+    known = content_words(about)
+    return [
+        run
+        for run in quotes(request)
+        if len(words := run.split()) <= _MOST_VALUE
+        and not {words[0].lower(), words[-1].lower()} & COMMON
+        and not content_words(run) & known
+    ]
+
+
+def bound_schema(schema: dict[str, Any], request: str, about: str = "") -> dict[str, Any]:
     """Return `schema` with free text bound to words of the request.
 
     A small model quotes better than it writes. Values with a rule of their own (enum, pattern, format,
     length) stay free within it; an optional argument that may be null is left out instead.
+    Optional text is bound to `values`, so that it is left out rather than filled with the request itself.
     """
     found = quotes(request)
+    enums = [item.get("enum", []) for item in schema.get("properties", {}).values()]
+    extra = values(request, f"{about} {json.dumps(enums)}")
 
     def walk(node: Any, names: bool = False) -> Any:
         if isinstance(node, list):
@@ -97,7 +118,25 @@ def bound_schema(schema: dict[str, Any], request: str) -> dict[str, Any]:
         return {key: walk(value, names=key == "properties") for key, value in kept.items()}
 
     out: dict[str, Any] = walk(schema or {"type": "object", "properties": {}})
+    for name, rules in list(out.get("properties", {}).items()):
+        if name in schema.get("required", ()) or "enum" not in rules:
+            continue
+        # A choice that nobody named is left to the function's default.
+        rules["enum"] = extra if rules["enum"] == found else _named(rules["enum"], request)
+        if not rules["enum"]:
+            del out["properties"][name]
     return {**out, "additionalProperties": out.get("additionalProperties", False)}
+
+
+def _named(choices: list[Any], request: str) -> list[Any]:
+    said = content_words(request)
+    return [choice for choice in choices if content_words(str(choice)) & said]
+
+
+def about_tool(function: dict[str, Any]) -> str:
+    """Return the words that belong to a tool whatever its arguments: names in its examples are left out."""
+    text, _, examples = str(function.get("description", "")).partition(EXAMPLES)
+    return " ".join((function["name"], text, *re.findall(r"\b[a-z]+", examples)))
 
 
 class JsonGrammars:

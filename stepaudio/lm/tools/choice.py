@@ -38,10 +38,10 @@ _MOST_TOKENS = 96  # of a request; what comes later decides nothing
 # Words that say nothing about what is wanted.
 _COMMON_TEXT = (
     "a an the to of for in on at is are was be it its i i'd i'm me my you your do does did can could will "
-    "would what what's who how when where which that this like with and or not please tell by than from as have "
-    "has"
+    "would what what's who how when where which that this like with and or not please tell by than from as "
+    "have has"
 )
-_COMMON = frozenset(_COMMON_TEXT.split())
+COMMON = frozenset(_COMMON_TEXT.split())
 _STEM = 5  # letters of a word that are compared
 
 
@@ -134,7 +134,7 @@ def scores(chooser: Chooser, request: str) -> dict[str, float]:
         likely = _likelihoods(chooser, said)
         vector = _unit(_mean(chooser.model, chooser.tokenizer, said), chooser.centre)
         cosines = [float((group @ vector).max()) for group in chooser.near]
-    words = _words(said)
+    words = content_words(said)
     out = {}
     for row, tool in enumerate(chooser.tools, 1):
         overlap = len(words & tool.words) / max(1, len(words))
@@ -172,7 +172,7 @@ def _candidate(function: dict[str, Any]) -> Candidate:
     description = str(function.get("description") or function["name"].replace("_", " "))
     text, _, examples = description.partition(EXAMPLES)
     lines = tuple(line.strip().lstrip("- ") for line in examples.strip().splitlines())
-    words = _words(f"{function['name']} {description}")
+    words = content_words(f"{function['name']} {description}")
     return Candidate(function["name"], " ".join(text.split()), tuple(filter(None, lines)), words)
 
 
@@ -197,9 +197,10 @@ def _unit(vector: Tensor, centre: Tensor) -> Tensor:
     return apart / apart.norm().clamp_min(1e-6)
 
 
-def _words(text: str) -> frozenset[str]:
+def content_words(text: str) -> frozenset[str]:
+    """Return the beginnings of the words in `text` that say something."""
     found = re.findall(r"[a-z']+", text.lower().replace("_", " "))
-    return frozenset(word[:_STEM] for word in found if word not in _COMMON)
+    return frozenset(word[:_STEM] for word in found if word not in COMMON)
 
 
 def _sentence(request: str) -> str:

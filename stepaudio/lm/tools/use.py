@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepaudio.lm.prompts.messages import Message, ToolCallPart, ToolResultPart
 from stepaudio.lm.sampling import Sampling
-from stepaudio.lm.tools.arguments import MOST_TOKENS, JsonGrammars, arguments_prompt, bound_schema
+from stepaudio.lm.tools.arguments import MOST_TOKENS, JsonGrammars, about_tool, arguments_prompt, bound_schema
 from stepaudio.lm.tools.choice import Chooser, choose, scores, start_chooser
 from stepaudio.lm.tools.telling import tell
 
@@ -63,7 +63,7 @@ class ToolUser:
         schema = function.get("parameters") or {}
         if not schema.get("properties"):
             return {}
-        grammar = self._grammars.make(bound_schema(schema, request))
+        grammar = self._grammars.make(bound_schema(schema, request, about_tool(function)))
         prompt = self._mind.tokenizer.encode(arguments_prompt(function, request) + " ")
         greedy = Sampling(temperature=0)
         written: list[int] = []
