@@ -121,10 +121,12 @@ def bound_schema(schema: dict[str, Any], request: str, about: str = "") -> dict[
     for name, rules in list(out.get("properties", {}).items()):
         if name in schema.get("required", ()) or "enum" not in rules:
             continue
-        # A choice that nobody named is left to the function's default.
+        # A choice that nobody named is left to the function's default; one that is named is taken.
         rules["enum"] = extra if rules["enum"] == found else _named(rules["enum"], request)
         if not rules["enum"]:
             del out["properties"][name]
+        elif len(rules["enum"]) == 1 and rules["enum"] != extra:
+            out["required"] = [*out.get("required", ()), name]
     return {**out, "additionalProperties": out.get("additionalProperties", False)}
 
 
