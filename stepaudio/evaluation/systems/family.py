@@ -91,13 +91,19 @@ class FamilySystem(Unable):
         return Answer(reply.text, reply.audio, calls, timings, reply.transcript)
 
     def _reply_with_tools(self, conversation: Conversation) -> Answer:
-        from stepaudio.lm.prompts.tool_calls import parse_reply
+        from stepaudio.families.base import ToolMind
+        from stepaudio.lm.prompts.tool_calls import parse_reply, render_call
 
         started = time.perf_counter()
         schemas = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in conversation.tools)
         messages = [self._in_words(message, conversation.language) for message in conversation.messages]
-        own = messages.pop(0).text + "\n\n" if messages[0].role == "system" else ""
-        said = "".join(self.sa.family.mind.stream([system(own + _TOOL_PROMPT + schemas), *messages]))
+        mind = self.sa.family.mind
+        if isinstance(mind, ToolMind):
+            pieces = mind.stream_with_tools(messages, tools=conversation.tools)
+            said = "".join(piece if isinstance(piece, str) else render_call(piece) for piece in pieces)
+        else:
+            own = messages.pop(0).text + "\n\n" if messages[0].role == "system" else ""
+            said = "".join(mind.stream([system(own + _TOOL_PROMPT + schemas), *messages]))
         parsed = parse_reply(said.strip())
         calls = tuple({"name": call.name, "arguments": call.arguments} for call in parsed.calls)
         heard = messages[-1].text
