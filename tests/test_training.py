@@ -84,6 +84,21 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
         assert torch.allclose(one, two, atol=1e-6)
 
 
+def test_the_first_line_after_a_stop_is_a_mean_too(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        return {"total": model(torch.ones(1, 1)).sum() * 0, "three": torch.tensor(3.0)}
+
+    def evaluate(candidate: nn.Module) -> dict[str, float]:
+        return {"total": 1.0}
+
+    train(model, loss, evaluate, tmp_path, plan(10, minutes=0.0))
+    train(model, loss, evaluate, tmp_path, plan(10))
+    curves = Log(tmp_path / "log.csv").read()
+    assert curves["train", "three"] == [(5, 3.0), (10, 3.0)]
+
+
 def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     model, loss, evaluate = linear_task()
     train(model, loss, evaluate, tmp_path, plan(10))  # type: ignore[arg-type]

@@ -92,6 +92,7 @@ def train(
     progress = _resume(folder / "last.pt", model, optimizer, averaged, plan.device)
     began, lines = time.monotonic(), Log(folder / "log.csv")
     sums: dict[str, float] = {}
+    summed = 0
     device_type = torch.device(plan.device).type
     while progress.step < plan.steps:
         model.train()
@@ -112,9 +113,10 @@ def train(
                     averaged[name].lerp_(value, 1 - decay)
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
+        summed += 1
         if progress.step % plan.every == 0:
-            lines.add(progress.step, "train", {name: value / plan.every for name, value in sums.items()})
-            sums = {}
+            lines.add(progress.step, "train", {name: value / summed for name, value in sums.items()})
+            sums, summed = {}, 0
         out_of_time = time.monotonic() - began > plan.minutes * 60
         if progress.step % plan.evaluate_every == 0 or progress.step == plan.steps or out_of_time:
             _evaluate(model, averaged, evaluate, folder, progress, lines)
