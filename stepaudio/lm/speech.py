@@ -96,14 +96,20 @@ class DigitHead(nn.Module):
 
     def sample(self, state: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
         """(batch, width) -> digits (batch, count); temperature 0 takes the likeliest."""
+        # What the state brings is the same for every digit: only the digits' own part grows.
+        hidden, told = self.state_hidden(state), self.state_out(state) + self.hidden_out.bias
+        weight_in = (self.digit_hidden.weight * self.mask_in).T
+        weight_out = self.hidden_out.weight * self.mask_out
         digits = torch.zeros(len(state), self.count, dtype=torch.long, device=state.device)
         for at in range(self.count):
-            logits = self(state, digits)[:, at].float()
+            rows = slice(at * self.levels, (at + 1) * self.levels)
+            logits = (F.linear(F.relu(hidden), weight_out[rows]) + told[:, rows]).float()
             if temperature > 0:
                 shares = torch.softmax(logits / temperature, -1)
                 digits[:, at] = torch.multinomial(shares, 1, generator=generator)[:, 0]
             else:
                 digits[:, at] = logits.argmax(-1)
+            hidden = hidden + weight_in[at * self.levels + digits[:, at]]
         return digits
 
 
