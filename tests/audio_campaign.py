@@ -16,6 +16,7 @@ import numpy as np
 from audio_files import KINDS, damage, encoded, random_edits
 
 from stepaudio.audio import Audio, Limits
+from stepaudio.bench.result import peak_memory_mb
 from stepaudio.errors import AudioError
 
 LIMITS = Limits(max_encoded_bytes=8 * 2**20, max_seconds=60, max_decoded_bytes=64 * 2**20)
@@ -54,9 +55,10 @@ def main(count: int, seed: int) -> None:
         slowest = max(slowest, time.perf_counter() - begun)
         outcomes["clip" if outcome == "clip" else "error"] += 1
         reasons[" ".join(word for word in outcome.split() if not word[0].isdigit())] += 1
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     peak = {
-        who: resource.getrusage(which).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20)
-        for who, which in (("reader", resource.RUSAGE_SELF), ("guarded", resource.RUSAGE_CHILDREN))
+        "reader": round(peak_memory_mb()),
+        "guarded": children // (1024 if sys.platform != "darwin" else 2**20),
     }
     report = {**outcomes, "files": count, "peak_rss_mib": peak, "slowest_s": round(slowest, 2)}
     print(json.dumps({**report, "reasons": dict(reasons.most_common(60))}))

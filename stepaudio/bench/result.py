@@ -49,12 +49,17 @@ def processor() -> str:
 
 def peak_memory_mb() -> float:
     """Return this process's peak resident memory in MB (10^6 bytes); 0 where the system does not tell."""
+    # On Linux getrusage starts from the parent's peak, so the process's own status is asked first.
+    try:
+        with open("/proc/self/status") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:
         return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 @dataclass(frozen=True)
