@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
-from stepaudio.decoder.world import WIDTH
 from stepaudio.tokenizer.fsq import FSQ
 from stepaudio.weights import load_strict, read_safetensors
 
@@ -115,6 +114,3 @@ class QuantisedStreams:
 def group_count(world_frames: int, whisper_frames: int) -> int:
     """Whole groups that both kinds of frames fill."""
     return min(world_frames // WORLD_PER_GROUP, whisper_frames // WHISPER_PER_GROUP)
-
-
-__all__ = ["WIDTH", "NanoTokenizer", "NanoTokenizerConfig", "QuantisedStreams", "group_count"]
