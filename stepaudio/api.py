@@ -96,7 +96,7 @@ class StepAudio:
         seed: int | None = None,
     ) -> Audio:
         """Say `text` and return the whole speech; see `stream` for the arguments and errors."""
-        return concat(list(self.stream(text, voice=voice, style=style, seed=seed)))
+        return concat(list(self.stream(text, voice=voice, style=style, seed=seed, early=False)))
 
     def stream(
         self,
@@ -105,6 +105,7 @@ class StepAudio:
         voice: "str | Voice | None" = None,
         style: "str | Style | None" = None,
         seed: int | None = None,
+        early: bool = True,
     ) -> Iterator[Audio]:
         """Say `text`, yielding the speech in chunks as it is made.
 
@@ -113,16 +114,21 @@ class StepAudio:
             voice: a voice's name, a mix such as ``ada*0.6+ben*0.4``, a voice file, or a `Voice`.
             style: tags such as ``"slow"``, or a `Style`.
             seed: makes the result repeatable where the model samples.
+            early: cut the first clauses short, so that the first chunk comes soon; without it the whole
+                takes a little less work.
 
         Raises:
             InputError: nothing in `text` can be said, or the voice or a tag is unknown.
         """
+        from stepaudio.speech.split import EVENLY, RAMP
         from stepaudio.speech.stream import SpeechStream
 
         manner, mouth = self.style(style), self.family.mouth
         if isinstance(mouth, TagReader):
             text, manner = mouth.read_tags(text, manner)
-        speech = SpeechStream(mouth, voice=self.voice(voice), style=manner, seed=seed)
+        speech = SpeechStream(
+            mouth, voice=self.voice(voice), style=manner, seed=seed, ramp=RAMP if early else EVENLY
+        )
         yield from speech.run([text])
 
     def tokenize(self, source: Source) -> SpeechCodes:

@@ -1,4 +1,4 @@
-"""Cancelling by generation: a token is stale for good once its generation is over, so nothing late gets out."""
+"""Cancelling by generation: a token is stale for good once its generation is over; nothing late gets out."""
 
 from dataclasses import dataclass, field
 from threading import Lock

@@ -78,7 +78,8 @@ class Voice:
 
         path = Path(path)
         values = {name: str(getattr(self.info, name)) for name in (*_FIELDS, *_OPTIONAL)}
-        metadata = {"format": FORMAT, **{name: value for name, value in values.items() if value or name in _FIELDS}}
+        kept = {name: value for name, value in values.items() if value or name in _FIELDS}
+        metadata = {"format": FORMAT, **kept}
         save_file({name: np.ascontiguousarray(array) for name, array in self.tensors.items()}, path, metadata)
         return path
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 # (shortest clause that may end at a comma, longest clause) in characters: clause by clause, the last repeats.
 # Each grows by less than what is spoken while the next is made (real-time factor 0.4).
 RAMP: tuple[tuple[int, int], ...] = ((16, 80), (48, 150), (200, 240))
+EVENLY = RAMP[-1:]  # where nobody waits for the first sound
 
 _ENDS = ".!?…"
 _WIDE_ENDS = "。！？；"  # end a sentence without a space after them
