@@ -1,4 +1,5 @@
 import json
+from math import prod
 
 import numpy as np
 import pytest
@@ -205,3 +206,9 @@ def test_config_is_strict():
     with pytest.raises(ValueError, match="multiple of heads"):
         SanmConfig(size=30, heads=4)
     assert SanmEncoder(TINY).config.cached_rows == 16
+
+
+def test_the_encoder_has_the_official_number_of_parameters():
+    shapes = linguistic.expected_shapes(SanmConfig(), 1024)
+    encoder = [prod(shape) for name, shape in shapes.items() if name.startswith(linguistic.ENCODER)]
+    assert sum(encoder) == 157_975_648

@@ -12,11 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from stepaudio.audio import Audio
 from stepaudio.codes import Codes, interleave
+from stepaudio.convert.linguistic import read_centroids
 from stepaudio.decoder.speaker import SpeakerEncoder, speaker_features
 from stepaudio.errors import AudioError, ModelError
 from stepaudio.features.normalise import peak_normalise, trim_silence
 from stepaudio.features.resample import resample
-from stepaudio.tokenizer import linguistic, official, pair, semantic
+from stepaudio.tokenizer import linguistic, pair, semantic
+from stepaudio.tokenizer.cmvn import Cmvn
 from stepaudio.tokenizer.s3 import S3Config, S3Network
 from stepaudio.tokenizer.sanm import SanmConfig
 from stepaudio.weights import below
@@ -27,16 +29,11 @@ S3 = S3Config(version=1, n_ctx=300, size=64, heads=4, layers=2)
 
 @pytest.fixture(scope="module")
 def folder(golden, tmp_path_factory):
-    """A converted folder of the tiny reference networks, made from an official layout."""
-    source, target = tmp_path_factory.mktemp("official"), tmp_path_factory.mktemp("converted")
+    """A converted folder of the tiny reference networks."""
+    target = tmp_path_factory.mktemp("converted")
     case = load_file(golden / "sa1_paraformer_vq02.safetensors")
-    (source / official.CMVN).parent.mkdir(parents=True)
-    vectors = [" ".join(map(repr, case[f"in.cmvn_{name}"].tolist())) for name in ("shift", "scale")]
-    shift, scale = (f"<LearnRateCoef> 0 [ {numbers} ]" for numbers in vectors)
-    text = f"<Nnet>\n<AddShift> 560 560\n{shift}\n<Rescale> 560 560\n{scale}\n</Nnet>\n"
-    (source / official.CMVN).write_text(text)
-    np.save(source / official.CENTROIDS, case["in.centroids"].numpy())
-    tensors = official.linguistic_tensors(source, below(case, "w."), SANM)
+    cmvn = Cmvn(case["in.cmvn_shift"], case["in.cmvn_scale"])
+    tensors = linguistic.official_tensors(below(case, "w."), cmvn, case["in.centroids"].numpy())
     save_file(tensors, target / pair.LINGUISTIC)
     save_file(below(load_file(golden / "s3tokenizer_v1_25hz.safetensors"), "w."), target / pair.SEMANTIC[0])
     (target / pair.CONFIG).write_text(pair.DualConfig(linguistic=SANM, semantic=S3).model_dump_json())
@@ -168,12 +165,12 @@ def test_centroids_that_are_not_plain_numbers_are_refused(tmp_path):
     for content in (np.array([{"a": 1}], dtype=object), np.zeros(4, np.float32), np.full((2, 2), np.nan)):
         np.save(path, content, allow_pickle=True)
         with pytest.raises(ModelError):
-            official.read_centroids(path)
+            read_centroids(path)
     path.write_bytes(b"")
     with pytest.raises(ModelError, match="not a plain NumPy array"):
-        official.read_centroids(path)
+        read_centroids(path)
     with pytest.raises(ModelError, match="no such file"):
-        official.read_centroids(tmp_path / "none.npy")
+        read_centroids(tmp_path / "none.npy")
 
 
 def speaker_model(path, size=192):

@@ -1,7 +1,9 @@
 """Step-Audio-Tokenizer: Paraformer's encoder, its normalisation and the k-means centroids in one file."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from stepaudio.convert.decoder import copy_onnx
@@ -55,7 +57,6 @@ def convert_tokenizer(folder: SourceFolder, draft: Draft, into: str = "") -> Non
     """
     from stepaudio.tokenizer.cmvn import read_cmvn
     from stepaudio.tokenizer.linguistic import expected_shapes, official_tensors
-    from stepaudio.tokenizer.official import read_centroids
     from stepaudio.tokenizer.pair import CONFIG, LINGUISTIC, DualConfig
 
     paraformer = folder.sub(PARAFORMER)
@@ -102,3 +103,23 @@ def read_sanm(text: str, where: str) -> "SanmConfig":
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def read_centroids(path: Path) -> np.ndarray:
+    """The k-means centroids (codes, size), float32; arrays of Python objects are refused, not unpickled.
+
+    Raises:
+        ModelError: if the file is missing, damaged, or not a matrix of finite numbers.
+    """
+    try:
+        centroids = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path}: not a plain NumPy array ({reason})") from None
+    if not isinstance(centroids, np.ndarray) or centroids.ndim != 2 or centroids.dtype.kind != "f":
+        raise ModelError(f"{path}: expected a matrix of floating-point numbers")
+    if not np.isfinite(centroids).all():
+        raise ModelError(f"{path}: holds numbers that are not finite")
+    return centroids.astype(np.float32)

@@ -30,8 +30,6 @@ PROMPT_22050 = MelConfig(sample_rate=22050, n_fft=1024, hop_length=256, n_mels=8
 """Prompt mel of Step-Audio's 22.05 kHz decoders."""
 PROMPT_24000 = MelConfig(sample_rate=24000, n_fft=1920, hop_length=480, n_mels=80, fmax=8000.0)
 """Prompt mel of Step-Audio 2's 24 kHz decoder (50 frames a second)."""
-STEP_AUDIO_2_PADDING = 479
-"""Zeros put after each piece before Step-Audio 2's encoder."""
 
 
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
