@@ -104,8 +104,6 @@ def _open(path: Path, threads: int | None) -> Any:
         "session.force_spinning_stop": "1",
         # Smaller blocks of work: a core that is held up by another program holds up the other less.
         "session.dynamic_block_base": "4",
-        # The tails of the recurrent layers are denormal numbers, which processors are slow with.
-        "session.set_denormal_as_zero": "1",
     }
     for key, value in settings.items():
         options.add_session_config_entry(key, value)
