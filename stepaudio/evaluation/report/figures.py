@@ -27,7 +27,8 @@ def tabulate(
     """
     rows = []
     for metric in metrics:
-        have = {id: given[metric.name] for id, given in scores.items() if metric.name in given}
+        # The seeded bootstrap draws by position, so the order in which workers finished must not show.
+        have = {id: scores[id][metric.name] for id in sorted(scores) if metric.name in scores[id]}
         overall = measure(metric, list(have.values()))
         if overall is None:
             continue
