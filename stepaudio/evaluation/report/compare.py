@@ -64,7 +64,7 @@ def compare_runs(a: Path, b: Path) -> list[Compared]:
     for metric in suite_a.metrics():
         shared = [
             id
-            for id in scores_a
+            for id in sorted(scores_a)
             if id in scores_b and metric.name in scores_a[id] and metric.name in scores_b[id]
         ]
         if metric.quantile is not None or not shared:
