@@ -79,6 +79,8 @@ class FlowMatching(nn.Module):
         cond: Tensor,
         mask: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        attend: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of the velocity at random times, over the real frames.
 
@@ -89,6 +91,7 @@ class FlowMatching(nn.Module):
             cond: known frames, zeros elsewhere (batch, channels, T).
             mask: (batch, T), true on real frames.
             generator: of the times, the noise and the dropped conditions; on the device of `frames`.
+            attend: (batch, T, T), true where a frame sees another; every real frame by default.
         """
         batch, device, dtype = len(frames), frames.device, frames.dtype
         draw = torch.rand(2, batch, 1, 1, generator=generator, device=device, dtype=dtype)
@@ -98,6 +101,6 @@ class FlowMatching(nn.Module):
         x = (1 - rest * time) * noise + time * frames
         kept = (draw[1] >= self.config.drop).to(dtype)
         mu, speaker, cond = mu * kept, speaker * kept[..., 0], cond * kept
-        velocity = self.estimator(x, time.flatten(), mu, speaker, cond, mask)
+        velocity = self.estimator(x, time.flatten(), mu, speaker, cond, mask if attend is None else attend)
         error = (velocity - (frames - rest * noise)) ** 2 * mask[:, None]
         return error.sum() / (mask.sum() * frames.shape[1])

@@ -85,14 +85,18 @@ class Attention(nn.Module):
         self.proj = nn.Linear(inner, config.hidden_size)
 
     def forward(self, x: Tensor, cache: KeyValues, newest_first: bool, mask: Tensor | None) -> Tensor:
-        """Attend from (batch, T, size) to the cache and to x; `mask` (batch, T) is true on real frames."""
+        """Attend from (batch, T, size) to the cache and to x.
+
+        `mask` is true on real frames, (batch, T), or where a frame may see another, (batch, T, T).
+        """
         query, key, value = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)
         )
         key, value = cache.append(self.k_norm(key), value, newest_first=newest_first)
-        keep = None if mask is None else mask[:, None, None]
-        mixed = F.scaled_dot_product_attention(self.q_norm(query), key, value, attn_mask=keep)
+        if mask is not None:
+            mask = mask[:, None, None] if mask.dim() == 2 else mask[:, None]
+        mixed = F.scaled_dot_product_attention(self.q_norm(query), key, value, attn_mask=mask)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -221,7 +225,8 @@ class DiT(nn.Module):
             mu: encoder output (batch, channels, T).
             speaker: projected speaker (batch, channels).
             cond: known frames, zeros elsewhere (batch, channels, T).
-            mask: (batch, T), true on real frames; only without a state.
+            mask: (batch, T), true on real frames, or (batch, T, T), true where a frame sees another; only
+                without a state.
             state: the frames before x in a stream; updated in place.
         """
         state = state or self.start()

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
 from stepaudio.decoder.world import WIDTH
-from stepaudio.decoder.world_voice import STATISTICS
+from stepaudio.decoder.world_voice import SPEAKER, STATISTICS
 
-SPEAKER = 256
 FRAMES = 4
 """WORLD frames in 40 ms."""
 
@@ -37,9 +36,9 @@ class RegressorConfig(BaseModel):
 
     linguistic_digits: int = Field(default=5, gt=0)
     semantic_digits: int = Field(default=6, gt=0)
-    width: int = Field(default=320, gt=0)
-    inner: int = Field(default=960, gt=0)
-    depth: int = Field(default=4, ge=0)
+    width: int = Field(default=384, gt=0)
+    inner: int = Field(default=1152, gt=0)
+    depth: int = Field(default=5, ge=0)
     kernel: int = Field(default=7, gt=0)
     smooth: int = Field(default=96, gt=0)
 

@@ -11,6 +11,8 @@ from stepaudio.decoder.world import SPECTRUM, WIDTH
 
 STATISTICS = 1 + SPECTRUM + 3 + 1 + SPECTRUM
 """Width of `WorldVoice.to_array`: pitch, mean spectrum, mean aperiodicity, and two kinds of spread."""
+SPEAKER = 256
+"""Width of a GE2E embedding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +47,35 @@ class WorldVoice:
         values = np.delete(self.centre, 1)
         assert len(self.centre) == WIDTH
         return np.concatenate([values, self.spread]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How far values spread over the training set, so that networks see about unit variance.
+
+    Attributes:
+        frames: (45,) float32 of frames relative to their voice; 1 for voicing.
+        voice_mean: (85,) of voices.
+        voice_deviation: (85,).
+    """
+
+    frames: np.ndarray
+    voice_mean: np.ndarray
+    voice_deviation: np.ndarray
+
+    def relative(self, world: np.ndarray, voice: WorldVoice) -> np.ndarray:
+        """Frames (T, 45) as networks see them."""
+        relative: np.ndarray = (world - voice.centre) / self.frames
+        return relative.astype(np.float32)
+
+    def absolute(self, frames: np.ndarray, voice: WorldVoice) -> np.ndarray:
+        """The inverse of `relative`."""
+        world: np.ndarray = frames * self.frames + voice.centre
+        return world.astype(np.float32)
+
+    def voice(self, voice: WorldVoice, speaker: np.ndarray | None) -> np.ndarray:
+        """(85 + 256,) float32; zeros for an unknown speaker embedding."""
+        values = (voice.to_array() - self.voice_mean) / self.voice_deviation
+        # GE2E embeddings have length 1: brought to unit variance.
+        other = np.zeros(SPEAKER, np.float32) if speaker is None else speaker * SPEAKER**0.5
+        return np.concatenate([values, other]).astype(np.float32)

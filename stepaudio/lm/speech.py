@@ -1,9 +1,10 @@
 """nano's speech language model: phonemes to audio tokens, one group of 2 + 3 (120 ms) a step.
 
 A text encoder tells each phoneme's duration; the durations lay a monotonic pointer, so every group knows
-the phonemes it is saying: nothing is skipped or repeated, and the end is exact. A causal network goes from
-group to group; a small head (masked as in MADE) gives the group's digits in the order of the tokens, each
-seeing those before it. Source of the head: M. Germain et al., "MADE" (2015).
+the phonemes it is saying: nothing is skipped or repeated, and the end is exact. What is to be said is known
+beforehand, so a planner looks at it in both directions; a small causal network then goes from group to group,
+and a head (masked as in MADE) gives the group's digits in the order of the tokens, each seeing those before it.
+Source of the head: M. Germain et al., "MADE" (2015).
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
+from stepaudio.decoder.world import WIDTH
+from stepaudio.decoder.world_voice import SPEAKER
 from stepaudio.tokenizer.fsq import FSQ
 
 SLOTS = 6
 """Places in a group (20 ms each) at which the pointer is read."""
 TICK = 0.025
 """Seconds that durations are counted in: the teacher's 40 Hz."""
-SPEAKER = 256
 
 
 class SpeechLMConfig(BaseModel):
@@ -30,10 +32,13 @@ class SpeechLMConfig(BaseModel):
         phonemes: ids of the alphabet.
         text_width: of the text encoder.
         text_depth: blocks of it.
-        slot_width: what one slot of a group brings of its phoneme.
-        width: of the causal network.
-        inner: between the linear layers of its blocks.
-        depth: blocks.
+        slot_width: of the planner, which works at 50 Hz.
+        slot_depth: blocks of it.
+        slot_kernel: slots that a block of it sees.
+        width: of the networks that go by groups.
+        inner: between the linear layers of their blocks.
+        ahead: blocks that look in both directions.
+        depth: causal blocks.
         kernel: groups that a block sees.
         head: hidden units of the head for each digit.
         linguistic_levels: levels of the linguistic code's digits.
@@ -43,13 +48,16 @@ class SpeechLMConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     phonemes: int = Field(default=180, gt=0)
-    text_width: int = Field(default=192, gt=0)
+    text_width: int = Field(default=256, gt=0)
     text_depth: int = Field(default=4, ge=0)
-    slot_width: int = Field(default=64, gt=0)
-    width: int = Field(default=320, gt=0)
-    inner: int = Field(default=768, gt=0)
-    depth: int = Field(default=4, ge=0)
-    kernel: int = Field(default=5, gt=0)
+    slot_width: int = Field(default=256, gt=0)
+    slot_depth: int = Field(default=4, ge=0)
+    slot_kernel: int = Field(default=7, gt=0)
+    width: int = Field(default=384, gt=0)
+    inner: int = Field(default=1024, gt=0)
+    ahead: int = Field(default=2, ge=0)
+    depth: int = Field(default=2, ge=0)
+    kernel: int = Field(default=3, gt=0)
     head: int = Field(default=24, gt=0)
     linguistic_levels: tuple[int, ...] = (4, 4, 4, 4, 4)
     semantic_levels: tuple[int, ...] = (4, 4, 4, 4, 4, 4)
@@ -135,8 +143,14 @@ class SpeechLM(nn.Module):
         self.text_norm = nn.LayerNorm(text)
         self.pace_in = nn.Linear(1 + SPEAKER, text)
         self.duration = nn.Sequential(nn.Linear(text, text), nn.ReLU(), nn.Linear(text, 1))
-        self.slot_in = nn.Linear(text + 3, config.slot_width)
-        self.group_in = nn.Linear(SLOTS * config.slot_width, width)
+        slot = config.slot_width
+        self.slot_in = nn.Linear(text + 3, slot)
+        self.slot_speaker = nn.Linear(SPEAKER, slot)
+        self.slots = convnext(slot, 3 * slot, config.slot_depth, config.slot_kernel)
+        self.slot_norm = nn.LayerNorm(slot)
+        self.frames_out = nn.Linear(slot, 2 * WIDTH)
+        self.group_in = nn.Linear(SLOTS * slot, width)
+        self.ahead = convnext(width, config.inner, config.ahead, config.kernel)
         self.digits_in = nn.Linear(digits, width)
         self.speaker_in = nn.Linear(SPEAKER, width)
         self.blocks = convnext(width, config.inner, config.depth, config.kernel, causal=True)
@@ -156,25 +170,41 @@ class SpeechLM(nn.Module):
         out: Tensor = self.duration(text + pace[:, None])[..., 0]
         return out
 
-    def conditions(self, text: Tensor, pointer: Tensor, speaker: Tensor) -> Tensor:
-        """What the groups are told of text and speaker.
+    def plan(self, text: Tensor, pointer: Tensor, speaker: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What each slot is to say, seen from both sides.
 
         Args:
             text: (batch, N, text_width).
             pointer: (batch, G, 6, 3): phoneme's index, the part of it that is over, and its length in ticks.
             speaker: (batch, 256), scaled to unit variance, or zeros.
+            mask: (batch, G), true where there is a group; all by default.
 
         Returns:
-            (batch, G, width).
+            (batch, 6 G, slot_width).
         """
-        batch, groups = pointer.shape[:2]
         index = pointer[..., 0].long().flatten(1)
         told = text.gather(1, index[..., None].expand(-1, -1, text.shape[-1]))
         part, length = pointer[..., 1].flatten(1), pointer[..., 2].flatten(1)
         # Part and length, and how much of it is left, as far as it matters.
         extra = torch.stack((part - 0.5, torch.log1p(length) - 1.3, (1 - part) * length / 4), -1)
-        slots = F.relu(self.slot_in(torch.cat((told, extra.to(told.dtype)), -1)))
-        out: Tensor = self.group_in(slots.reshape(batch, groups, -1)) + self.speaker_in(speaker)[:, None]
+        slots = (
+            self.slot_in(torch.cat((told, extra.to(told.dtype)), -1)) + self.slot_speaker(speaker)[:, None]
+        )
+        if mask is not None:
+            slots = slots * mask.repeat_interleave(SLOTS, 1)[..., None]
+        out: Tensor = self.slot_norm(self.slots(slots))
+        return out
+
+    def frames(self, plan: Tensor) -> Tensor:
+        """The WORLD frames that a plan amounts to, (batch, 12 G, 45); a lesson in training, not used after."""
+        out: Tensor = self.frames_out(plan).reshape(len(plan), -1, WIDTH)
+        return out
+
+    def conditions(self, plan: Tensor, speaker: Tensor) -> Tensor:
+        """What the groups are told: plan (batch, 6 G, slot_width) and speaker to (batch, G, width)."""
+        batch, slots, width = plan.shape
+        told = self.group_in(plan.reshape(batch, slots // SLOTS, SLOTS * width))
+        out: Tensor = self.ahead(told + self.speaker_in(speaker)[:, None])
         return out
 
     def logits(self, conditions: Tensor, digits: Tensor, seen: Tensor | None = None) -> Tensor:

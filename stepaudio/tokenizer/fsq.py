@@ -28,11 +28,12 @@ class FSQ(nn.Module):
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("places", torch.tensor(places), persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Quantise, with the gradient going straight through.
 
         Args:
             x: (..., digits), any real values.
+            jitter: added in units of a level before rounding, so that training meets wrong digits nearby.
 
         Returns:
             Values (..., digits) in -1..1, and codes (...).
@@ -40,6 +41,8 @@ class FSQ(nn.Module):
         # In float32: a bin's edge must not depend on autocast.
         x = x.float()
         soft = torch.sigmoid(x) * self.levels - 0.5
+        if jitter is not None:
+            soft = soft + jitter
         digits = torch.minimum(soft.round().clamp(min=0), self.levels - 1.0)
         passed = soft + (digits - soft).detach()
         return passed / (self.levels - 1) * 2 - 1, (digits.long() * self.places).sum(-1)

@@ -1,7 +1,7 @@
 """nano's dual-codebook tokenizer: 1024 linguistic codes at 16.67 Hz and 4096 semantic codes at 25 Hz.
 
 Both read the features of a frozen Whisper encoder; the semantic stream also sees WORLD frames relative to the
-speaker, so that pitch movement, energy and voicing are in the codes while the speaker is not.
+speaker, so that pitch movement, energy, voicing and fine structure are in the codes while the speaker is not.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
+from stepaudio.decoder.world import WIDTH
 from stepaudio.tokenizer.fsq import FSQ
 from stepaudio.weights import load_strict, read_safetensors
 
@@ -19,8 +20,6 @@ WHISPER_PER_GROUP = 6
 """Whisper frames (50 Hz) in a group of 120 ms."""
 WORLD_PER_GROUP = 12
 """WORLD frames (100 Hz) in a group."""
-PROSODY = (0, 1, 2, 3, 4, 5, 6, 42)
-"""Columns of a WORLD frame that the semantic stream sees: pitch, voicing, energy, tilt, aperiodicity."""
 
 
 class NanoTokenizerConfig(BaseModel):
@@ -39,8 +38,8 @@ class NanoTokenizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: int = Field(default=384, gt=0)
-    width: int = Field(default=256, gt=0)
-    inner: int = Field(default=640, gt=0)
+    width: int = Field(default=320, gt=0)
+    inner: int = Field(default=960, gt=0)
     linguistic_depth: int = Field(default=2, ge=0)
     semantic_depth: int = Field(default=2, ge=0)
     linguistic_levels: tuple[int, ...] = (4, 4, 4, 4, 4)
@@ -57,7 +56,7 @@ class NanoTokenizer(nn.Module):
         self.linguistic_in = nn.Linear(3 * config.features, width)
         self.linguistic = convnext(width, config.inner, config.linguistic_depth, 5)
         self.linguistic_out = nn.Linear(width, len(config.linguistic_levels))
-        self.semantic_in = nn.Linear(2 * config.features + 4 * len(PROSODY), width)
+        self.semantic_in = nn.Linear(2 * config.features + 4 * WIDTH, width)
         self.semantic = convnext(width, config.inner, config.semantic_depth, 5)
         self.semantic_out = nn.Linear(width, len(config.semantic_levels))
         self.linguistic_codebook = FSQ(config.linguistic_levels)
@@ -77,21 +76,29 @@ class NanoTokenizer(nn.Module):
         load_strict(model, tensors, where=str(path))
         return model.eval()
 
-    def forward(self, whisper: Tensor, world: Tensor) -> "QuantisedStreams":
+    def forward(self, whisper: Tensor, world: Tensor, jitter: Tensor | None = None) -> "QuantisedStreams":
         """Tokenise.
 
         Args:
             whisper: (batch, 6 G, features) for G groups, as the encoder gives them.
             world: (batch, 12 G, 45) WORLD frames minus the voice's centre, over the scale of training.
+            jitter: (batch,) how far, in levels, digits are moved at random (training); none by default.
         """
         whisper = F.layer_norm(whisper, whisper.shape[-1:])
         batch, frames, _ = whisper.shape
         linguistic = self.linguistic_in(whisper.reshape(batch, frames // 3, -1))
         linguistic = self.linguistic_out(F.layer_norm(self.linguistic(linguistic), (self.config.width,)))
-        prosody = world[..., PROSODY].reshape(batch, frames // 2, -1)
-        semantic = self.semantic_in(torch.cat((whisper.reshape(batch, frames // 2, -1), prosody), -1))
+        seen = world.reshape(batch, frames // 2, -1)
+        semantic = self.semantic_in(torch.cat((whisper.reshape(batch, frames // 2, -1), seen), -1))
         semantic = self.semantic_out(F.layer_norm(self.semantic(semantic), (self.config.width,)))
-        return QuantisedStreams(*self.linguistic_codebook(linguistic), *self.semantic_codebook(semantic))
+        moved = [None if jitter is None else _noise(x, jitter) for x in (linguistic, semantic)]
+        return QuantisedStreams(
+            *self.linguistic_codebook(linguistic, moved[0]), *self.semantic_codebook(semantic, moved[1])
+        )
+
+
+def _noise(like: Tensor, jitter: Tensor) -> Tensor:
+    return (torch.rand(like.shape, device=like.device) * 2 - 1) * jitter[:, None, None]
 
 
 class QuantisedStreams:

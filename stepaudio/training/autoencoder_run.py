@@ -1,6 +1,6 @@
 """Runs of the tokenizer with its decoder: training, loading, and judging what comes back from the codes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,18 @@ from torch import nn
 from stepaudio.audio import Audio
 from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import WorldFrames, synthesise
-from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import ModelError
 from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
-from stepaudio.training.clips import Batches, Clip, Scale, held_out
+from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
 from stepaudio.training.loop import Plan, Progress, train
-from stepaudio.training.prepare import Work, read_manifest
 from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
+from stepaudio.training.work import Work
+
+BATCH = 20
+JITTER = 0.6
+"""Levels by which the digits of some stretches are moved in training, at most."""
 
 
 def build(scale: Scale) -> Autoencoder:
@@ -31,7 +35,7 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: s
     Args:
         work: the work folder.
         run: name of the run.
-        sets: names of the prepared sets.
+        sets: patterns of the names of the prepared shards.
         plan: how.
         codes_of: another run, whose models are the start and whose codes stay as they are.
     """
@@ -43,7 +47,7 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: s
     model = model.to(plan.device)
     for part in (model.tokenizer, model.head, model.phonemes, model.features):
         part.requires_grad_(codes_of is None)
-    batches = Batches(clips, scale)
+    batches = Batches(clips, scale, size=BATCH)
     test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
@@ -55,7 +59,7 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: s
         return figures
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        return model.losses(batches.draw(step).to(plan.device), Weights())
+        return model.losses(batches.draw(step).to(plan.device), Weights(), JITTER)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
@@ -106,34 +110,46 @@ def decode(
     return WorldFrames.from_array(scale.absolute(made.numpy(), voice))
 
 
-def measure_run(data: Path, work: Path, run: str, sets: Sequence[str], count: int) -> Iterator[str]:
+def measure_run(
+    work: Path,
+    run: str,
+    sets: Sequence[str],
+    sound: Callable[[Clip], Audio],
+    texts: Mapping[str, str],
+    count: int,
+) -> Iterator[str]:
     """Judge clips that were not trained on; yields a line for each set and kind of sound.
 
     ``recording`` and ``copy`` (through WORLD only) are the bounds of ``codes`` (in the clip's own voice);
     ``other clip`` decodes in the voice of another clip of the same speaker, as cloning does.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        sets: patterns of shards; of sets that were trained on, what was held out is taken.
+        sound: gives the recording of a clip.
+        texts: what is said, by clip.
+        count: clips of a set.
     """
     judge = default_judge()
     model, scale = load_run(work, run)
     for name in sets:
-        clips = [clip for clip in Work(work).clips(name) if name.endswith("_dev") or held_out(clip)]
+        clips = [clip for clip in Work(work).clips([name]) if "_dev" in clip.name or held_out(clip)]
+        clips = [clip for clip in clips if clip.groups > 8]
         clips = clips[:: max(1, len(clips) // count)][:count]
-        rows = read_manifest(data / name)
         kinds: dict[str, list[Take]] = {"recording": [], "copy": [], "codes": [], "other clip": []}
         for index, clip in enumerate(clips):
-            row = rows[clip.name.split("/")[1]]
-            recording = Audio.read(data / name / row["audio"])
+            recording, text = sound(clip), texts[clip.name]
             streams = tokenise(model, scale, clip)
             codes = streams.linguistic_codes[0], streams.semantic_codes[0]
-            voice = WorldVoice.of(clip.world)
-            made = synthesise(decode(model, scale, *codes, voice, clip.speaker))
+            made = synthesise(decode(model, scale, *codes, WorldVoice.of(clip.world), clip.speaker))
             copy = synthesise(WorldFrames.from_array(clip.world))
             for kind, audio in (("recording", recording), ("copy", copy), ("codes", made)):
-                kinds[kind].append(Take(audio, row["text"], recording, recording))
+                kinds[kind].append(Take(audio, text, recording, recording))
             other = clips[index - 1]
-            speaker = row.get("speaker")
-            if speaker and rows[other.name.split("/")[1]].get("speaker") == speaker and other is not clip:
+            if clip.who and other.who == clip.who and other is not clip:
                 cloned = decode(model, scale, *codes, WorldVoice.of(other.world), other.speaker)
-                kinds["other clip"].append(Take(synthesise(cloned), row["text"], recording, recording))
+                kinds["other clip"].append(Take(synthesise(cloned), text, recording, recording))
         for kind, takes in kinds.items():
             if takes:
                 verdict: Verdict = judge(takes)

@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
-from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import InputError
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
+from stepaudio.training.align import FRAME_RATE, TICKS, tokens_of_frames
 
 UNKNOWN = -1
 """Phoneme of a frame of which nobody knows it."""
@@ -29,6 +31,7 @@ class Clip:
         world: (12 G, 45) float32.
         speaker: (256,) GE2E embedding, of length 1.
         phonemes: (12 G,) int16 phoneme of every WORLD frame, or UNKNOWN.
+        who: the speaker, equal for clips of one voice; the clip's own name where nobody knows.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Clip:
     world: np.ndarray
     speaker: np.ndarray
     phonemes: np.ndarray
+    who: str = ""
 
     @property
     def groups(self) -> int:
@@ -78,6 +82,40 @@ def load_clips(features: Path, speakers: Path, alignments: Path | None = None) -
     return clips
 
 
+def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
+    """Read what the data engine prepared: ``SHARD.st`` with ``KEY.whisper``, ``KEY.world``, ``KEY.speaker``.
+
+    Args:
+        folder: of the shards' features; ``SHARD.json`` beside a file tells the takes' timing, if known.
+        names: patterns of the shards to read.
+    """
+    from safetensors.numpy import load_file
+
+    clips = []
+    for path in sorted({path for name in names for path in folder.glob(f"{name}.st")}):
+        data = load_file(path)
+        takes = {take["key"]: take for take in read_takes(path)}
+        for key in sorted({name.split(".")[0] for name in data}):
+            world = data[f"{key}.world"]
+            phonemes = np.full(len(world), UNKNOWN, np.int16)
+            take = takes.get(key, {})
+            if "durations" in take:
+                ids = np.array([0, *take["ids"], 0])
+                offset = round(take["offset"] * FRAME_RATE / TICKS)
+                phonemes[:] = ids[tokens_of_frames(np.asarray(take["durations"]), offset, len(world))]
+            name, who = f"{path.stem}/{key}", str(take.get("who", ""))
+            clips.append(Clip(name, data[f"{key}.whisper"], world, data[f"{key}.speaker"], phonemes, who))
+    return clips
+
+
+def read_takes(features: Path) -> list[dict[str, Any]]:
+    """The takes of a shard's features file: key, text, who speaks; the teacher's also ids, durations,
+    the offset of the clip in ticks, and speed.
+    """
+    path = features.with_suffix(".json")
+    return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
+
+
 def held_out(clip: Clip, every: int = 30) -> bool:
     """Whether a clip is kept from training: one in `every`, by its name."""
     import zlib
@@ -92,7 +130,7 @@ class Batch:
     Attributes:
         whisper: (batch, 6 G, width) float32.
         world: (batch, 12 G, 45) frames of the recording, relative to its voice, scaled.
-        target: (batch, 12 G, 45) the same in the voice to decode to.
+        target: (batch, 12 G, 45) the same in the voice to decode to, relative to that voice.
         voice: (batch, 85 + 256) of that voice.
         phonemes: (batch, 12 G) int64.
     """
@@ -108,51 +146,21 @@ class Batch:
         return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
-@dataclass
-class Scale:
-    """How far values spread, so that networks see about unit variance.
-
-    Attributes:
-        frames: (45,) of frames relative to their voice; 1 for voicing.
-        voice_mean: (85,) of voices.
-        voice_deviation: (85,).
-    """
-
-    frames: np.ndarray
-    voice_mean: np.ndarray
-    voice_deviation: np.ndarray
-
-    @classmethod
-    def measure(cls, clips: Sequence[Clip]) -> "Scale":
-        """Return the scale of a training set."""
-        voices = [WorldVoice.of(clip.world) for clip in clips]
-        total, count = np.zeros(WIDTH), 0
-        for clip, voice in zip(clips, voices, strict=True):
-            total += ((clip.world - voice.centre) ** 2).sum(0)
-            count += len(clip.world)
-        frames = np.sqrt(total / count)
-        frames[1] = 1.0
-        arrays = np.stack([voice.to_array() for voice in voices])
-        return cls(
-            frames.astype(np.float32), arrays.mean(0), np.maximum(arrays.std(0), 1e-3).astype(np.float32)
-        )
-
-    def relative(self, world: np.ndarray, voice: WorldVoice) -> np.ndarray:
-        """Frames (T, 45) as networks see them."""
-        relative: np.ndarray = (world - voice.centre) / self.frames
-        return relative.astype(np.float32)
-
-    def absolute(self, frames: np.ndarray, voice: WorldVoice) -> np.ndarray:
-        """The inverse of `relative`."""
-        world: np.ndarray = frames * self.frames + voice.centre
-        return world.astype(np.float32)
-
-    def voice(self, voice: WorldVoice, speaker: np.ndarray | None) -> np.ndarray:
-        """(85 + 256,) float32; zeros for an unknown speaker embedding."""
-        values = (voice.to_array() - self.voice_mean) / self.voice_deviation
-        # GE2E embeddings have length 1: brought to unit variance.
-        other = np.zeros(256, np.float32) if speaker is None else speaker * 16
-        return np.concatenate([values, other]).astype(np.float32)
+def measure_scale(clips: Sequence[Clip]) -> Scale:
+    """The scale of a training set."""
+    voices = [WorldVoice.of(clip.world) for clip in clips]
+    total, count = np.zeros(WIDTH), 0
+    for clip, voice in zip(clips, voices, strict=True):
+        total += ((clip.world - voice.centre) ** 2).sum(0)
+        count += len(clip.world)
+    frames = np.sqrt(total / count)
+    frames[1] = 1.0
+    arrays = np.stack([voice.to_array() for voice in voices])
+    return Scale(
+        frames.astype(np.float32),
+        arrays.mean(0).astype(np.float32),
+        np.maximum(arrays.std(0), 1e-3).astype(np.float32),
+    )
 
 
 @dataclass
@@ -165,6 +173,7 @@ class Batches:
         size: stretches in a batch.
         groups: their length.
         shifted: share of the stretches that are to be decoded in a made-up voice.
+        other: share of the others whose voice is told by another clip of the speaker, as in cloning.
         seed: of the choices.
     """
 
@@ -173,6 +182,7 @@ class Batches:
     size: int = 32
     groups: int = 16
     shifted: float = 0.4
+    other: float = 0.4
     seed: int = 0
     _warps: list[np.ndarray] = field(default_factory=list)
 
@@ -183,6 +193,9 @@ class Batches:
         weights = np.array([clip.groups - self.groups + 1 for clip in self.clips], float)
         self._shares = weights / weights.sum()
         self._voices = [WorldVoice.of(clip.world) for clip in self.clips]
+        self._same: dict[str, list[int]] = {}
+        for index, clip in enumerate(self.clips):
+            self._same.setdefault(clip.who or clip.name, []).append(index)
         self._warps = [formant_matrix(ratio) for ratio in FORMANTS] if self.shifted else []
 
     def draw(self, step: int) -> Batch:
@@ -209,6 +222,11 @@ class Batches:
             shifted[:, 0] += random.uniform(-0.4, 0.4)
             voice, speaker = WorldVoice.of(shifted), None
             target = self.scale.relative(shifted[at], voice)
+        elif random.random() < self.other:
+            chosen = int(random.choice(self._same[clip.who or clip.name]))
+            voice = self._voices[chosen]
+            speaker = None if speaker is None else self.clips[chosen].speaker
+            target = self.scale.relative(clip.world[at], voice)
         return (
             clip.whisper[at_whisper].astype(np.float32),
             world,

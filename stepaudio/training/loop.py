@@ -86,7 +86,11 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
+        [value for value in model.parameters() if value.requires_grad],
+        lr=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
     progress = _resume(folder / "last.pt", model, optimizer, averaged, plan.device)
@@ -108,9 +112,8 @@ def train(
         # A young average follows faster.
         decay = min(plan.average, progress.step / (progress.step + 10))
         with torch.no_grad():
-            for name, value in model.state_dict().items():
-                if value.is_floating_point():
-                    averaged[name].lerp_(value, 1 - decay)
+            now = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+            torch._foreach_lerp_([averaged[name] for name in now], list(now.values()), 1 - decay)
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
         summed += 1

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from stepaudio.lm.speech import SpeechLM
 from stepaudio.training.loop import Losses
+from stepaudio.training.tokenizer import frame_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class Utterance:
         pointer: (G, 6, 3), see `lm.speech.lay_pointer`; of the clip as it was cut.
         linguistic: (2 G,) codes.
         semantic: (3 G,) codes.
+        frames: (12 G, 45) float16 WORLD frames, relative to the voice and scaled.
         speaker: (256,) GE2E embedding.
         speed: the teacher's.
     """
@@ -31,6 +33,7 @@ class Utterance:
     pointer: np.ndarray
     linguistic: np.ndarray
     semantic: np.ndarray
+    frames: np.ndarray
     speaker: np.ndarray
     speed: float
 
@@ -46,6 +49,7 @@ class UtteranceBatch:
     group_mask: Tensor
     linguistic: Tensor
     semantic: Tensor
+    frames: Tensor
     speaker: Tensor
     log_pace: Tensor
 
@@ -76,6 +80,7 @@ def collate(utterances: Sequence[Utterance], speakers: Sequence[bool]) -> Uttera
         torch.arange(groups) < group_lengths[:, None],
         padded([u.linguistic.astype(np.int64) for u in utterances], 2 * groups),
         padded([u.semantic.astype(np.int64) for u in utterances], 3 * groups),
+        padded([u.frames.astype(np.float32) for u in utterances], 12 * groups),
         torch.from_numpy(np.stack(embeddings).astype(np.float32)),
         torch.tensor([float(np.log(u.speed)) for u in utterances]),
     )
@@ -90,18 +95,26 @@ def draw(utterances: Sequence[Utterance], size: int, step: int, seed: int = 0) -
     return collate([utterances[index] for index in chosen], list(random.random(len(chosen)) < 0.7))
 
 
-def losses(model: SpeechLM, batch: UtteranceBatch, *, errors: float = 0.0, seed: int = 0) -> Losses:
-    """Cross-entropy of the digits and the error of the log durations.
+def losses(
+    model: SpeechLM,
+    batch: UtteranceBatch,
+    frame_scale: Tensor,
+    *,
+    errors: float = 0.0,
+    seed: int = 0,
+) -> Losses:
+    """Cross-entropy of the digits, the error of the log durations and of the planned frames.
 
     Args:
         model: in training.
         batch: of utterances.
+        frame_scale: (45,) see `training.clips.Scale`.
         errors: share of the digits that the next group sees wrong, as it will in generation.
         seed: of those errors.
     """
     text = model.encode(batch.phonemes) * batch.phoneme_mask[..., None]
     told = model.log_durations(text, batch.speaker, batch.log_pace).float()
-    # The first and the last token are silence that the corpus has cut.
+    # The first and the last token are silence, which the mouth lays out by itself.
     inside = batch.phoneme_mask.clone()
     inside[:, 0] = False
     wanted = torch.log(batch.durations.clamp(min=1))
@@ -111,15 +124,23 @@ def losses(model: SpeechLM, batch: UtteranceBatch, *, errors: float = 0.0, seed:
         generator = torch.Generator(digits.device).manual_seed(seed)
         wrong = torch.rand(digits.shape, generator=generator, device=digits.device) < errors
         levels = model.config.group_levels[0]
-        other = torch.randint(levels, digits.shape, generator=generator, device=digits.device)
-        seen = torch.where(wrong, other, digits)
-    logits = model.logits(model.conditions(text, batch.pointer, batch.speaker), digits, seen).float()
+        # Mostly a neighbour, as real errors are.
+        step = torch.randint(0, 2, digits.shape, generator=generator, device=digits.device) * 2 - 1
+        seen = torch.where(wrong, (digits + step).clamp(0, levels - 1), digits)
+    plan = model.plan(text, batch.pointer, batch.speaker, batch.group_mask)
+    logits = model.logits(model.conditions(plan, batch.speaker), digits, seen).float()
     entropy = F.cross_entropy(logits[batch.group_mask].flatten(0, 1), digits[batch.group_mask].flatten())
     right = (logits.argmax(-1) == digits)[batch.group_mask].float().mean()
     duration = (told - wanted).abs()[inside].mean()
+    whole = batch.group_mask.repeat_interleave(12, 1)
+    frames = frame_losses(model.frames(plan).float()[whole][None], batch.frames[whole][None], frame_scale)
+    planned = (
+        frames["spectrum"] + 0.3 * frames["distortion"] + 0.5 * frames["pitch"] + 0.3 * frames["voicing"]
+    )
     return {
         "digits": entropy,
         "digit_errors": 1 - right,
         "duration": duration,
-        "total": entropy + 0.5 * duration,
+        "planned": planned,
+        "total": entropy + 0.5 * duration + 0.2 * planned,
     }

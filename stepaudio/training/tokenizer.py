@@ -1,17 +1,22 @@
 """The tokenizer, learned together with a decoder: its codes must carry frames, phonemes and features.
 
-Reconstruction alone lets consonants go, which are short and quiet; so the linguistic codes must also tell the
-teacher's phonemes (known from its durations) and, for every recording, the Whisper features they came from.
+Reconstruction alone lets consonants go, which are short and quiet. So the linguistic codes must also tell the
+teacher's phonemes (known from its durations) and the Whisper features they came from, and the decoded frames
+must sound right to a listener: a small network that learns on the side to tell features and phonemes from
+recorded frames, and whose inner values for decoded frames should be those for recorded ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
+from stepaudio.decoder.convnext import convnext
 from stepaudio.decoder.regressor import FrameRegressor, RegressorConfig
-from stepaudio.decoder.world import SPECTRUM
+from stepaudio.decoder.world import SPECTRUM, WIDTH
 from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig
 from stepaudio.training.clips import UNKNOWN, Batch
 from stepaudio.training.loop import Losses
@@ -20,6 +25,8 @@ PHONEMES = 180
 """More than the ids of the teacher's phonemes."""
 PLACES = (1, 4)
 """WORLD frames of a linguistic code's six at which its phonemes are asked for."""
+JITTERED = 0.3
+"""Share of the stretches whose digits are moved, as a language model will get some wrong."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Weights:
         aperiodicity: of aperiodicity.
         phonemes: of the teacher's phonemes, from the linguistic codes.
         features: of the Whisper features, from the linguistic codes.
+        heard: of what the listener makes of the decoded frames.
+        listener: of what the listener itself has to learn.
     """
 
     spectrum: float = 1.0
@@ -44,10 +53,32 @@ class Weights:
     aperiodicity: float = 0.3
     phonemes: float = 0.3
     features: float = 0.3
+    heard: float = 0.5
+    listener: float = 1.0
+
+
+class Listener(nn.Module):
+    """WORLD frames to Whisper features and phonemes at 50 Hz: it judges decoded frames, in training only."""
+
+    def __init__(self, features: int, width: int = 192) -> None:
+        super().__init__()
+        self.inlet = nn.Linear(2 * WIDTH, width)
+        self.first = convnext(width, 2 * width, 2, 5)
+        self.second = convnext(width, 2 * width, 2, 5)
+        self.norm = nn.LayerNorm(width)
+        self.features = nn.Linear(width, features)
+        self.phonemes = nn.Linear(width, PHONEMES)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, 12 G, 45) -> inner values, features and phoneme logits (batch, 6 G, ...)."""
+        first = self.first(self.inlet(frames.reshape(len(frames), -1, 2 * WIDTH)))
+        hidden = self.norm(self.second(first))
+        inner = torch.cat((F.layer_norm(first, first.shape[-1:]), hidden), -1)
+        return inner, self.features(hidden), self.phonemes(hidden)
 
 
 class Autoencoder(nn.Module):
-    """Tokenizer, decoder and the two heads that only training needs."""
+    """Tokenizer, decoder and what only training needs: two heads and the listener."""
 
     def __init__(self, tokenizer: NanoTokenizerConfig, decoder: RegressorConfig, frame_scale: Tensor) -> None:
         super().__init__()
@@ -57,31 +88,61 @@ class Autoencoder(nn.Module):
         self.head = nn.Sequential(nn.Conv1d(digits, width, 3, padding=1), nn.ReLU())
         self.phonemes = nn.Linear(width, len(PLACES) * PHONEMES)
         self.features = nn.Linear(width, 3 * tokenizer.features)
+        self.listener = Listener(tokenizer.features)
         self.frame_scale: Tensor
         self.register_buffer("frame_scale", frame_scale)
 
-    def losses(self, batch: Batch, weights: Weights) -> Losses:
-        """All parts and ``total``; a batch as `training.clips` draws it."""
-        streams = self.tokenizer(batch.whisper, batch.world)
+    def losses(self, batch: Batch, weights: Weights, jitter: float = 0.0) -> Losses:
+        """All parts and ``total``; a batch as `training.clips` draws it.
+
+        Args:
+            batch: of stretches.
+            weights: of the parts.
+            jitter: how far, in levels, the digits of some stretches are moved.
+        """
+        moved = None
+        if jitter:
+            moved = jitter * (torch.rand(len(batch.world), device=batch.world.device) < JITTERED)
+        streams = self.tokenizer(batch.whisper, batch.world, moved)
         made = self.decoder(streams.linguistic, streams.semantic, batch.voice).float()
         parts = frame_losses(made, batch.target, self.frame_scale)
         hidden = self.head(streams.linguistic.transpose(1, 2)).transpose(1, 2)
         told = self.phonemes(hidden).float().unflatten(-1, (len(PLACES), PHONEMES))
         spoken = batch.phonemes.unflatten(1, (-1, 6))[:, :, PLACES]
-        known = spoken != UNKNOWN
-        if known.any():
-            parts["phonemes"] = F.cross_entropy(told[known], spoken[known])
-            parts["phoneme_errors"] = (told[known].argmax(-1) != spoken[known]).float().mean()
-        else:
-            parts["phonemes"] = told.sum() * 0
+        parts["phonemes"], parts["phoneme_errors"] = _phoneme_loss(told, spoken)
         features = F.layer_norm(batch.whisper, batch.whisper.shape[-1:])
         made_features = self.features(hidden).float().reshape_as(features)
         parts["features"] = F.mse_loss(made_features, features)
+        parts |= self._listen(made, batch, features)
         parts["total"] = sum(
             (getattr(weights, name) * part for name, part in parts.items() if hasattr(weights, name)),
             torch.zeros(()),
         )
         return parts
+
+    def _listen(self, made: Tensor, batch: Batch, features: Tensor) -> Losses:
+        inner, told, phonemes = self.listener(batch.target)
+        spoken = batch.phonemes[:, ::2]
+        own = _phoneme_loss(phonemes.float(), spoken)[0] + F.mse_loss(told.float(), features)
+        heard = torch.cat((made[..., :1], torch.sigmoid(made[..., 1:2]), made[..., 2:]), -1)
+        # The listener judges; what is decoded must not teach it.
+        fixed: Mapping[str, Tensor] = {
+            name: value.detach() for name, value in self.listener.named_parameters()
+        }
+        inner_made, told_made, phonemes_made = functional_call(self.listener, dict(fixed), (heard,))
+        likeness = F.l1_loss(inner_made.float(), inner.detach().float())
+        likeness = likeness + F.mse_loss(told_made.float(), features)
+        phoneme_loss, errors = _phoneme_loss(phonemes_made.float(), spoken)
+        return {"listener": own, "heard": likeness + phoneme_loss, "heard_errors": errors}
+
+
+def _phoneme_loss(logits: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and share of errors where the phoneme is known."""
+    known = spoken != UNKNOWN
+    if not known.any():
+        return logits.sum() * 0, logits.new_zeros(())
+    entropy = F.cross_entropy(logits[known], spoken[known])
+    return entropy, (logits[known].argmax(-1) != spoken[known]).float().mean()
 
 
 def frame_losses(made: Tensor, target: Tensor, frame_scale: Tensor) -> Losses:

@@ -1,0 +1,81 @@
+"""From finished runs to the folder that nano reads, and the voices that go with it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stepaudio.decoder.world_voice import WorldVoice
+from stepaudio.families.nano_speech import FAMILY, KIND, PROMPT_GROUPS, NanoSpeech, NanoSpeechConfig
+from stepaudio.training.autoencoder_run import load_run
+from stepaudio.training.clips import Clip
+from stepaudio.training.flow_run import load_flow_run
+from stepaudio.training.speech_run import load_speech
+from stepaudio.voices import Voice, VoiceInfo
+
+
+def bundle(
+    work: Path, tokenizer_run: str, flow_run: str, speech_run: str, vocab: Mapping[str, int]
+) -> NanoSpeech:
+    """The models of three runs as one; `vocab` is the phonemes' ids.
+
+    Raises:
+        ModelError: a run has no model yet.
+    """
+    trained, scale = load_run(work, tokenizer_run)
+    flow = load_flow_run(work, flow_run, tokenizer_run)
+    lm = load_speech(work, speech_run)
+    config = NanoSpeechConfig(
+        tokenizer=trained.tokenizer.config,
+        decoder=flow.config,
+        language_model=lm.config,
+        phonemes=dict(vocab),
+    )
+    return NanoSpeech(config, trained.tokenizer, lm, flow, scale)
+
+
+def average_voice(models: NanoSpeech, clips: Sequence[Clip], info: VoiceInfo) -> Voice:
+    """A voice from many clips of a speaker: mean statistics, and the most typical clip as the prompt."""
+    voices = [WorldVoice.of(clip.world) for clip in clips]
+    arrays = np.stack([voice.to_array() for voice in voices])
+    middle = np.median(arrays, 0)
+    typical = clips[int(np.argmin(np.abs((arrays - middle) / models.scale.voice_deviation).sum(1)))]
+    centre = np.median(np.stack([voice.centre for voice in voices]), 0).astype(np.float32)
+    spread = np.median(np.stack([voice.spread for voice in voices]), 0).astype(np.float32)
+    speaker = np.mean([clip.speaker for clip in clips], 0)
+    voice = WorldVoice(centre, spread)
+    tensors = {
+        "centre": centre,
+        "spread": spread,
+        "speaker": (speaker / np.linalg.norm(speaker)).astype(np.float32),
+    }
+    return Voice(info, tensors | prompt_of(models, typical, voice))
+
+
+def prompt_of(models: NanoSpeech, clip: Clip, voice: WorldVoice) -> dict[str, np.ndarray]:
+    """The tensors of a prompt: the first groups of a clip, relative to `voice`."""
+    import torch
+
+    groups = min(PROMPT_GROUPS, clip.groups)
+    own = models.scale.relative(clip.world, WorldVoice.of(clip.world))
+    with torch.inference_mode():
+        streams = models.tokenizer(
+            torch.from_numpy(clip.whisper.astype(np.float32))[None], torch.from_numpy(own)[None]
+        )
+    return {
+        "prompt_linguistic": streams.linguistic_codes[0, : 2 * groups].numpy().astype(np.float32),
+        "prompt_semantic": streams.semantic_codes[0, : 3 * groups].numpy().astype(np.float32),
+        "prompt_frames": models.scale.relative(clip.world[: 12 * groups], voice).astype(np.float16),
+    }
+
+
+def shipped_voices(models: NanoSpeech, clips: Iterable[Clip], named: Mapping[str, VoiceInfo]) -> list[Voice]:
+    """A voice for each speaker of `named`, which maps `Clip.who` to what the voice is."""
+    by_speaker: dict[str, list[Clip]] = {who: [] for who in named}
+    for clip in clips:
+        if clip.who in by_speaker and clip.groups > PROMPT_GROUPS // 2:
+            by_speaker[clip.who].append(clip)
+    return [average_voice(models, found, named[who]) for who, found in by_speaker.items() if found]
+
+
+__all__ = ["FAMILY", "KIND", "average_voice", "bundle", "prompt_of", "shipped_voices"]

@@ -1,0 +1,91 @@
+"""Runs of the flow decoder on kept codes: the regressor goes on learning, the flow learns what it leaves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig
+from stepaudio.errors import ModelError
+from stepaudio.training.autoencoder_run import load_run
+from stepaudio.training.clips import Batch, Batches
+from stepaudio.training.loop import Losses, Plan, Progress, train
+from stepaudio.training.tokenizer import JITTERED, Autoencoder, Weights, frame_losses
+from stepaudio.training.work import Work
+
+CHUNKS = (4, 6, 10, 16)
+"""Groups that see each other, one of these a step: what a stream may be cut into."""
+FLOW = 0.5
+"""Weight of the flow's loss beside the regressor's."""
+JITTER = 0.6
+"""Levels by which the digits of some stretches are moved, at most: a language model errs."""
+
+
+def train_run(work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan) -> Progress:
+    """Train on the codes of the run `codes_of`, from its regressor, or go on."""
+    place = Work(work)
+    teacher, scale = load_run(work, codes_of)
+    teacher = teacher.to(plan.device)
+    clips, kept = place.split(sets)
+    batches, tests = Batches(clips, scale), Batches(kept, scale, size=64, shifted=0, seed=1)
+    test = tests.draw(0).to(plan.device)
+    torch.manual_seed(0)
+    model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
+    model.regressor.load_state_dict(teacher.decoder.state_dict())
+    model = model.to(plan.device)
+    model.spread.copy_(leftover(model, teacher, test))
+
+    def evaluate(candidate: nn.Module) -> Mapping[str, float]:
+        assert isinstance(candidate, WorldFlow)
+        generator = torch.Generator(plan.device).manual_seed(0)
+        parts = losses(candidate, teacher, test, 10, 0.0, generator)
+        return {name: float(value) for name, value in parts.items()}
+
+    def loss(step: int) -> Losses:
+        chunk = CHUNKS[step % len(CHUNKS)]
+        return losses(model, teacher, batches.draw(step).to(plan.device), chunk, JITTER)
+
+    return train(model, loss, evaluate, place.folder / "runs" / run, plan)
+
+
+def losses(
+    model: WorldFlow,
+    teacher: Autoencoder,
+    batch: Batch,
+    chunk: int,
+    jitter: float,
+    generator: torch.Generator | None = None,
+) -> Losses:
+    """Both losses on the codes of `teacher`, and ``total``."""
+    with torch.no_grad():
+        moved = jitter * (torch.rand(len(batch.world), device=batch.world.device) < JITTERED)
+        streams = teacher.tokenizer(batch.whisper, batch.world, moved)
+    raw, flow = model.loss(streams.linguistic, streams.semantic, batch.voice, batch.target, chunk, generator)
+    parts = frame_losses(raw.float(), batch.target, teacher.frame_scale)
+    weights = Weights()
+    total = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros(()))
+    return {**parts, "flow": flow, "total": total + FLOW * flow}
+
+
+@torch.no_grad()
+def leftover(model: WorldFlow, teacher: Autoencoder, batch: Batch) -> torch.Tensor:
+    """How far recorded frames lie from the expected ones, (45,)."""
+    streams = teacher.tokenizer(batch.whisper, batch.world)
+    expected = model.expect(streams.linguistic, streams.semantic, batch.voice)
+    return (batch.target - expected).square().mean((0, 1)).sqrt().clamp(min=1e-3)
+
+
+def load_flow_run(work: Path, run: str, codes_of: str) -> WorldFlow:
+    """The best model of a run.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = Work(work).folder / "runs" / run / "best.pt"
+    if not path.is_file():
+        raise ModelError(f"{path}: nothing has been trained there yet")
+    teacher, _ = load_run(work, codes_of)
+    model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model.eval()

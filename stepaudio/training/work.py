@@ -1,0 +1,47 @@
+"""The work folder that training reads and writes; `training.corpus` fills it.
+
+work/features/SHARD.st      Whisper features, WORLD frames and speaker embeddings
+work/features/SHARD.json    what is said, by whom, and the teacher's timing
+work/scale.npz              how far the values of the training clips spread
+work/runs/RUN/              checkpoints and logs
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stepaudio.decoder.world_voice import Scale
+from stepaudio.training.clips import Clip, held_out, load_shards, measure_scale
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work folder."""
+
+    folder: Path
+
+    def clips(self, names: Sequence[str]) -> list[Clip]:
+        """The clips of the shards whose names fit one of the patterns, as far as they are prepared."""
+        return load_shards(self.folder / "features", names)
+
+    def split(self, names: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
+        """Clips of shards to train on, and those held out."""
+        clips = self.clips(names)
+        kept = [clip for clip in clips if held_out(clip)]
+        return [clip for clip in clips if not held_out(clip)], kept
+
+    def scale(self, clips: Sequence[Clip] | None = None) -> Scale:
+        """The scale, measured on `clips` if it is not written yet."""
+        path = self.folder / "scale.npz"
+        if clips is not None and not path.is_file():
+            scale = measure_scale(clips)
+            np.savez(
+                path,
+                frames=scale.frames,
+                voice_mean=scale.voice_mean,
+                voice_deviation=scale.voice_deviation,
+            )
+        held = np.load(path)
+        return Scale(held["frames"], held["voice_mean"], held["voice_deviation"])
