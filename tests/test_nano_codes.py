@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepaudio.codes import LINGUISTIC_SIZE, SEMANTIC_SIZE
+from stepaudio.decoder.config import DiTConfig
 from stepaudio.decoder.convnext import convnext
 from stepaudio.decoder.regressor import FrameRegressor, RegressorConfig
 from stepaudio.decoder.world import WIDTH
+from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig, WorldPrompt
 from stepaudio.decoder.world_voice import STATISTICS, WorldVoice
 from stepaudio.lm.speech import SLOTS, SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.tokenizer.fsq import FSQ
@@ -17,7 +19,18 @@ from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig
 
 GROUPS = 5
 SMALL_LM = SpeechLMConfig(
-    phonemes=12, text_width=16, text_depth=1, slot_width=8, width=24, inner=32, depth=2, kernel=3, head=3
+    phonemes=12,
+    text_width=16,
+    text_depth=1,
+    slot_width=8,
+    slot_depth=1,
+    slot_kernel=3,
+    width=24,
+    inner=32,
+    ahead=1,
+    depth=2,
+    kernel=3,
+    head=3,
 )
 
 
@@ -174,7 +187,8 @@ def test_generation_is_deterministic_and_agrees_with_the_whole_pass(lm: SpeechLM
     def run() -> tuple[torch.Tensor, torch.Tensor]:
         with torch.inference_mode():
             text = lm.encode(torch.tensor([[1, 2, 3, 4]]))
-            conditions = lm.conditions(text, _pointer(groups), torch.zeros(1, 256))
+            speaker = torch.zeros(1, 256)
+            conditions = lm.conditions(lm.plan(text, _pointer(groups), speaker), speaker)
             state = lm.start(temperature, seed=3)
             made = torch.stack([lm.step(state, conditions[:, at]) for at in range(groups)], 1)
             return made, lm.logits(conditions, made)
@@ -184,3 +198,61 @@ def test_generation_is_deterministic_and_agrees_with_the_whole_pass(lm: SpeechLM
     assert torch.equal(first, run()[0])
     if not temperature:
         assert torch.equal(logits.argmax(-1), first)
+
+
+def test_jitter_moves_digits_by_little() -> None:
+    fsq, x = FSQ((4, 4, 4)), torch.randn(50, 3)
+    plain, moved = fsq(x)[1], fsq(x, torch.rand(50, 3) * 1.2 - 0.6)[1]
+    steps = (fsq.digits(plain) - fsq.digits(moved)).abs()
+    assert 0 < int(steps.sum())
+    assert int(steps.max()) <= 2
+
+
+@pytest.fixture
+def flow() -> WorldFlow:
+    torch.manual_seed(0)
+    config = WorldFlowConfig(
+        regressor=RegressorConfig(width=16, inner=16, depth=1, kernel=3, smooth=8),
+        estimator=DiTConfig(hidden_size=24, depth=2, num_heads=2, head_dim=8),
+        keep_groups=2,
+    )
+    model = WorldFlow(config).eval()
+    for parameter in model.parameters():  # adaLN-Zero starts as the identity, which would prove nothing
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def _values(groups: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.randn(1, 2 * groups, 5), torch.randn(1, 3 * groups, 6), torch.randn(1, STATISTICS + 256)
+
+
+def test_a_flow_stream_is_deterministic_and_bounded(flow: WorldFlow) -> None:
+    linguistic, semantic, voice = _values(16)
+    prompt = WorldPrompt(*_values(3)[:2], torch.randn(1, 36, WIDTH))
+
+    def run(seed: int) -> torch.Tensor:
+        state, parts = flow.start(voice, prompt, seed=seed), []
+        for at in range(0, 16, 4):
+            parts.append(flow.push(state, linguistic[:, 2 * at : 2 * at + 8], semantic[:, 3 * at : 3 * at + 12]))
+            # The prompt's steps and those of two groups.
+            assert state.solver[0].length <= 18 + 12
+        return torch.cat([*parts, flow.finish(state)], 1)
+
+    first = run(1)
+    assert first.shape == (1, 12 * 16, WIDTH)
+    assert torch.equal(first, run(1))
+    assert not torch.equal(first, run(2))
+
+
+def test_the_whole_is_the_stream_in_the_same_chunks(flow: WorldFlow) -> None:
+    linguistic, semantic, voice = _values(12)
+    look = flow.regressor.lookahead
+    whole = flow(linguistic, semantic, voice, seed=3, chunk=4)
+    state, parts, done = flow.start(voice, seed=3), [], 0
+    for upto in (4 + look, 8 + look, 12):
+        codes = linguistic[:, 2 * done : 2 * upto], semantic[:, 3 * done : 3 * upto]
+        parts.append(flow.push(state, *codes))
+        done = upto
+    made = torch.cat([*parts, flow.finish(state)], 1)
+    # Chunks of four groups until the last, which the end cuts.
+    torch.testing.assert_close(made[:, : 12 * 8], whole[:, : 12 * 8], atol=1e-4, rtol=1e-4)

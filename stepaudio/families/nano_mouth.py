@@ -11,11 +11,13 @@ import numpy as np
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError
 from stepaudio.speech.normalise import can_say, check_language, normalise
+from stepaudio.styles import FRAME_STYLES
 
 if TYPE_CHECKING:
     import torch
 
     from stepaudio.families.nano_speech import NanoSpeech, NanoVoice
+    from stepaudio.speech.rhythm import Score
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
 
@@ -26,6 +28,8 @@ LONGEST_PHONEMES = 250
 """Phonemes spoken at a time; the corpus had no longer sentences."""
 FIRST_GROUPS, MORE_GROUPS = 4, 10
 """Groups of 120 ms decoded at a time, the first time and later."""
+PACES = (0.75, 1.35)
+"""Rates that the corpus had; slower and faster speech is made of frames in new time."""
 
 
 class NanoMouth:
@@ -41,6 +45,7 @@ class NanoMouth:
     sample_rate = SAMPLE_RATE
     default_voice = "ada"
     languages: tuple[str, ...] = ("en",)
+    tags = FRAME_STYLES
 
     def __init__(self, folder: str | Path, threads: int = 1):
         self._folder, self._threads = Path(folder), threads
@@ -89,47 +94,85 @@ class NanoMouth:
         self.load()
         told = self.models.voice(voice)
         for piece in split_phonemes(phonemize(normalise(text, language), language), LONGEST_PHONEMES):
-            yield from self._say(piece, told, style, seed or 0)
+            known = [char for char in piece if char in self.models.config.phonemes]
+            if known:
+                yield from self._say(known, told, style, seed or 0)
 
-    def _say(self, phonemes: str, voice: "NanoVoice", style: "Style", seed: int) -> Iterator[Audio]:
+    def _say(self, phonemes: list[str], voice: "NanoVoice", style: "Style", seed: int) -> Iterator[Audio]:
         import torch
 
-        from stepaudio.decoder.world import WorldFrames, synthesise
+        from stepaudio.decoder import expression, stretch
+        from stepaudio.decoder.world_stream import WorldStream
         from stepaudio.lm.threads import cores
 
-        models = self.models
-        ids = [models.config.phonemes[char] for char in phonemes if char in models.config.phonemes]
-        if not ids:
-            return
+        models, vocoder = self.models, WorldStream()
         with torch.inference_mode(), cores(self._threads):
-            groups = _groups(models, ids, voice, style.speed)
-            state = models.decoder.start(voice.condition, voice.prompt, seed=seed)
-            frames = []
-            for linguistic, semantic in groups:
-                frames.append(models.decoder.push(state, *models.values(linguistic, semantic)))
-            frames.append(models.decoder.finish(state))
-        world = np.concatenate([models.absolute(part, voice) for part in frames])
-        yield synthesise(WorldFrames.from_array(world))
+            text = models.lm.encode(torch.tensor([[0, *(models.config.phonemes[p] for p in phonemes), 0]]))
+            ticks = models.lm.log_durations(text, voice.speaker, torch.zeros(1)).exp()[0]
+        ticks[0], ticks[-1] = LEAD_TICKS, TAIL_TICKS
+        seconds = ticks.numpy().astype(float) * models.tick
+        score = _arrange(["", *phonemes, ""], seconds, style, voice)
+        made = seconds / min(max(style.speed, PACES[0]), PACES[1])
+        timing = stretch.start(made, score.durations)
+        speaker = expression.Speaker(voice.centre_log_f0, voice.level)
+        edits = expression.start(style.effect, speaker, score)
+        sound = vocoder.start(seed)
+
+        def finished(frames: np.ndarray, index: np.ndarray) -> Iterator[Audio]:
+            samples = vocoder.push(sound, expression.push(edits, frames, index))
+            if len(samples):
+                yield Audio(samples, SAMPLE_RATE)
+
+        for frames in self._frames(text, torch.from_numpy(made / models.tick).float(), voice, seed):
+            yield from finished(*stretch.push(timing, frames))
+        yield from finished(*stretch.finish(timing))
+        rest = vocoder.finish(sound)
+        if len(rest):
+            yield Audio(rest, SAMPLE_RATE)
+
+    def _frames(
+        self, text: "torch.Tensor", ticks: "torch.Tensor", voice: "NanoVoice", seed: int
+    ) -> Iterator[np.ndarray]:
+        """Yield the WORLD frames (T, 45) of encoded phonemes of given durations, a few groups at a time."""
+        import torch
+
+        from stepaudio.lm.speech import lay_pointer
+        from stepaudio.lm.threads import cores
+
+        models, lm = self.models, self.models.lm
+        pointer = lay_pointer(ticks)
+        with torch.inference_mode(), cores(self._threads):
+            conditions = lm.conditions(lm.plan(text, pointer[None], voice.speaker), voice.speaker)
+        state = lm.start()
+        stream = models.decoder.start(voice.condition, voice.prompt, seed=seed)
+        done, size = 0, FIRST_GROUPS + models.decoder.regressor.lookahead
+        while done < len(pointer):
+            upto = min(done + size, len(pointer))
+            with torch.inference_mode(), cores(self._threads):
+                digits = [lm.step(state, conditions[:, at]) for at in range(done, upto)]
+                values = models.values(*lm.codes(torch.stack(digits, 1)))
+                frames = models.decoder.push(stream, *values)
+            yield models.absolute(frames, voice)
+            done, size = upto, MORE_GROUPS
+        with cores(self._threads):
+            frames = models.decoder.finish(stream)
+        yield models.absolute(frames, voice)
 
 
-def _groups(
-    models: "NanoSpeech", ids: list[int], voice: "NanoVoice", speed: float
-) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
-    """Yield the codes of a few groups at a time, (1, 2 n) and (1, 3 n)."""
-    import torch
+def _arrange(symbols: list[str], seconds: np.ndarray, style: "Style", voice: "NanoVoice") -> "Score":
+    """How long each phoneme lasts in a style, and its note where it is sung."""
+    from stepaudio.speech import rhythm
 
-    from stepaudio.lm.speech import lay_pointer
-
-    lm = models.lm
-    text = lm.encode(torch.tensor([[0, *ids, 0]]))
-    durations = lm.log_durations(text, voice.speaker, torch.zeros(1)).exp()[0] / speed
-    durations[0], durations[-1] = LEAD_TICKS, TAIL_TICKS
-    pointer = lay_pointer(durations)
-    conditions = lm.conditions(lm.plan(text, pointer[None], voice.speaker), voice.speaker)
-    state = lm.start()
-    done, size = 0, FIRST_GROUPS + models.decoder.regressor.lookahead
-    while done < len(pointer):
-        count = min(size, len(pointer) - done)
-        digits = [lm.step(state, conditions[:, done + at]) for at in range(count)]
-        yield lm.codes(torch.stack(digits, 1))
-        done, size = done + count, MORE_GROUPS
+    effect = style.effect
+    if effect.delivery == "rap":
+        return rhythm.rap(symbols, seconds, tempo=(style.tempo or rhythm.RAP_TEMPO) * style.speed)
+    if effect.delivery in ("singing", "humming"):
+        return rhythm.sing(
+            symbols,
+            seconds,
+            centre_log_f0=voice.centre_log_f0,
+            melody=style.melody,
+            tempo=(style.tempo or rhythm.SONG_TEMPO) * style.speed,
+            semitones=effect.pitch,
+        )
+    return rhythm.spoken(symbols, seconds / style.speed)

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from stepaudio.codes import GROUP
+from stepaudio.decoder.envelope import frame_level
+from stepaudio.decoder.world import SPECTRUM
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig, WorldPrompt
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import ModelError
-from stepaudio.lm.speech import SpeechLM, SpeechLMConfig
+from stepaudio.lm.speech import TICK, SpeechLM, SpeechLMConfig
 from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig
 from stepaudio.voices import Voice, check_tensor
 from stepaudio.weights import below, load_strict, read_safetensors
@@ -51,13 +53,20 @@ class NanoVoice:
         world: where its frames lie.
         speaker: (1, 256) its GE2E embedding, of unit variance.
         condition: (1, 85 + 256) what the decoder is told.
+        level: of its voiced frames, in dB of full scale.
         prompt: a stretch of it, if there is one.
     """
 
     world: WorldVoice
     speaker: Tensor
     condition: Tensor
+    level: float
     prompt: WorldPrompt | None
+
+    @property
+    def centre_log_f0(self) -> float:
+        """Median log-F0."""
+        return float(self.world.centre[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +79,7 @@ class NanoSpeech:
         lm: phonemes to codes.
         decoder: codes to WORLD frames.
         scale: of the frames.
+        tick: seconds that the language model counts durations in.
     """
 
     config: NanoSpeechConfig
@@ -77,6 +87,7 @@ class NanoSpeech:
     lm: SpeechLM
     decoder: WorldFlow
     scale: Scale
+    tick: float = TICK
 
     @classmethod
     def load(cls, folder: Path) -> "NanoSpeech":
@@ -142,6 +153,7 @@ class NanoSpeech:
             world,
             torch.from_numpy(speaker * len(speaker) ** 0.5)[None],
             condition,
+            frame_level(centre[2 : 2 + SPECTRUM].astype(float)),
             self._prompt(voice),
         )
 

@@ -196,7 +196,7 @@ class SpeechLM(nn.Module):
         return out
 
     def frames(self, plan: Tensor) -> Tensor:
-        """The WORLD frames that a plan amounts to, (batch, 12 G, 45); a lesson in training, not used after."""
+        """The WORLD frames that a plan amounts to, (batch, 12 G, 45): a lesson in training."""
         out: Tensor = self.frames_out(plan).reshape(len(plan), -1, WIDTH)
         return out
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import InputError
-from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
+from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP
 from stepaudio.training.align import FRAME_RATE, TICKS, tokens_of_frames
 
 UNKNOWN = -1
@@ -47,41 +47,6 @@ class Clip:
         return len(self.world) // WORLD_PER_GROUP
 
 
-def load_clips(features: Path, speakers: Path, alignments: Path | None = None) -> list[Clip]:
-    """Read one set.
-
-    Args:
-        features: folder of safetensors files with ``whisper`` and ``world``, a file for each clip.
-        speakers: npz of the GE2E embeddings by clip.
-        alignments: JSON of the phoneme of each WORLD frame by clip, if known.
-    """
-    from safetensors.numpy import load_file
-
-    embeddings = np.load(speakers)
-    known = json.loads(alignments.read_text("utf-8")) if alignments else {}
-    clips = []
-    for path in sorted(features.glob("*.st")):
-        if path.stem not in embeddings:
-            continue
-        data = load_file(path)
-        groups = group_count(len(data["world"]), len(data["whisper"]))
-        frames = groups * WORLD_PER_GROUP
-        phonemes = np.full(frames, UNKNOWN, np.int16)
-        if path.stem in known:
-            part = np.asarray(known[path.stem][:frames], np.int16)
-            phonemes[: len(part)] = part
-        clips.append(
-            Clip(
-                f"{features.name}/{path.stem}",
-                data["whisper"][: groups * WHISPER_PER_GROUP],
-                data["world"][:frames],
-                embeddings[path.stem],
-                phonemes,
-            )
-        )
-    return clips
-
-
 def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
     """Read what the data engine prepared: ``SHARD.st`` with ``KEY.whisper``, ``KEY.world``, ``KEY.speaker``.
 
@@ -109,8 +74,10 @@ def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
 
 
 def read_takes(features: Path) -> list[dict[str, Any]]:
-    """The takes of a shard's features file: key, text, who speaks; the teacher's also ids, durations,
-    the offset of the clip in ticks, and speed.
+    """The takes of a shard's features file.
+
+    Each has ``key``, ``text`` and ``who`` speaks; the teacher's also ``ids``, ``durations`` and ``offset`` of
+    the clip in ticks, and ``speed``.
     """
     path = features.with_suffix(".json")
     return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
