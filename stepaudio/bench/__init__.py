@@ -1,6 +1,7 @@
 """Speed and memory on this machine: suites that measure, and a table that shows medians with their spread."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from stepaudio.bench.result import BenchResult, table
 from stepaudio.errors import InputError
@@ -8,8 +9,24 @@ from stepaudio.errors import InputError
 __all__ = ["BenchResult", "run_suite", "table"]
 
 
-def run_suite(name: str, *, repeats: int, progress: Callable[[str], None]) -> BenchResult:
+def run_suite(
+    name: str,
+    *,
+    repeats: int,
+    progress: Callable[[str], None],
+    model: str = "nano",
+    data: Path | None = None,
+    limit: int = 100,
+) -> BenchResult:
     """Run the suite called `name`.
+
+    Args:
+        name: of the suite.
+        repeats: runs of what is timed.
+        progress: told what is being done.
+        model: whose speech is judged (suite `speech`).
+        data: recordings to judge with (suite `speech`).
+        limit: sentences, and recordings, at most (suite `speech`).
 
     Raises:
         InputError: there is no such suite.
@@ -22,4 +39,8 @@ def run_suite(name: str, *, repeats: int, progress: Callable[[str], None]) -> Be
         from stepaudio.bench.lm import run_lm
 
         return run_lm(repeats, progress)
-    raise InputError(f"no bench suite {name!r}; there are: turn, lm")
+    if name == "speech":
+        from stepaudio.bench.speech import run_speech
+
+        return run_speech(repeats, progress, model=model, data=data, limit=limit)
+    raise InputError(f"no bench suite {name!r}; there are: turn, lm, speech")

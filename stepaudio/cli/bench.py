@@ -1,5 +1,6 @@
 """`stepaudio bench`: how fast it is on this machine."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +13,17 @@ def bench(
     repeats: Annotated[
         int, typer.Option("--repeats", min=3, help="Runs per figure; the median is shown.")
     ] = 3,
+    model: Annotated[str, typer.Option("--model", help="Whose speech to judge (suite speech).")] = "nano",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Recordings with manifest.jsonl (suite speech).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Sentences to say (suite speech).")] = 100,
     json: Json = False,
 ) -> None:
-    """Measure speed and memory: medians with their spread."""
+    """Measure speed, memory and speech: medians with their spread."""
     from stepaudio.bench import run_suite, table
 
-    result = run_suite(suite, repeats=repeats, progress=tell)
+    result = run_suite(suite, repeats=repeats, progress=tell, model=model, data=data, limit=limit)
     if json:
         emit(result.as_dict())
     else:

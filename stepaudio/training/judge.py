@@ -78,18 +78,28 @@ class Judge:
         from stepaudio.decoder.ge2e import similarity
         from stepaudio.evaluation.metrics.text import text_errors
 
-        ears, speakers, opinions = self._load()
+        _, _, opinions = self._load()
         wrong, words, likeness, mos, pitch = 0, 0, [], [], []
         for take in takes:
-            heard = " ".join(segment.text for segment in ears.transcribe(take.audio, self.language))
-            errors = text_errors(take.text, heard, self.language)
+            errors = text_errors(take.text, self.hear(take.audio), self.language)
             wrong, words = wrong + errors.count, words + errors.length
             mos.append(opinions.rate(take.audio).overall)
             if take.voice is not None:
-                likeness.append(similarity(speakers.embed(take.audio), speakers.embed(take.voice)))
+                likeness.append(similarity(self.embed(take.audio), self.embed(take.voice)))
             if take.melody is not None:
                 pitch.append(pitch_correlation(take.audio, take.melody))
         return Verdict(wrong / max(1, words), _mean(likeness), _mean(mos), _mean(pitch), len(takes))
+
+    def hear(self, audio: Audio) -> str:
+        """What the recogniser understands."""
+        ears, _, _ = self._load()
+        return " ".join(segment.text for segment in ears.transcribe(audio, self.language))
+
+    def embed(self, audio: Audio) -> np.ndarray:
+        """The speaker embedding of a clip, (256,) float32."""
+        _, speakers, _ = self._load()
+        embedding: np.ndarray = speakers.embed(audio)
+        return embedding
 
     def _load(self) -> tuple[Any, ...]:
         if not self._models:

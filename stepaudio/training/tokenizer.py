@@ -51,9 +51,9 @@ class Weights:
     pitch: float = 0.5
     voicing: float = 0.3
     aperiodicity: float = 0.3
-    phonemes: float = 0.3
+    phonemes: float = 0.5
     features: float = 0.3
-    heard: float = 0.5
+    heard: float = 0.7
     listener: float = 1.0
 
 
