@@ -18,7 +18,7 @@ from typing import Any
 
 from stepaudio.errors import InputError
 from stepaudio.evaluation.items import Item
-from stepaudio.evaluation.runner.journal import read_journal, write_atomically, write_journal
+from stepaudio.workers.journal import read_journal, write_atomically, write_journal
 
 
 @dataclass(frozen=True)
