@@ -12,10 +12,10 @@ from eval_fakes import write_clips
 from test_eval_runner import check_whole, journals, plan_of
 
 from stepaudio.errors import InputError
-from stepaudio.evaluation.runner.cluster import RayCluster
 from stepaudio.evaluation.runner.folder import RunFolder
-from stepaudio.evaluation.runner.local import InProcess
 from stepaudio.evaluation.runner.steps import run_all
+from stepaudio.workers.cluster import RayCluster
+from stepaudio.workers.local import InProcess
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def test_two_actors_give_what_one_process_gives_with_one_killed_on_the_way(clust
 def test_speed_of_two_against_one(cluster, tmp_path):
     """Prints the ratio (run with -s); what it is depends on the machine, so nothing is asserted about it."""
     from stepaudio.evaluation.runner.jobs import Performing
-    from stepaudio.evaluation.runner.work import Task
+    from stepaudio.workers.work import Task
 
     address, mark = cluster
     mark.touch()

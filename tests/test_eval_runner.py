@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from stepaudio.errors import AudioError, InputError, ModelError
 from stepaudio.evaluation.runner.folder import RunFolder
-from stepaudio.evaluation.runner.journal import Journal, read_journal
-from stepaudio.evaluation.runner.local import InProcess, Processes
 from stepaudio.evaluation.runner.steps import Plan, forget_failures, run_all
-from stepaudio.evaluation.runner.work import Patience, Patient, Result, Task
 from stepaudio.serving.endpoint import RemoteError
+from stepaudio.workers.journal import Journal, read_journal
+from stepaudio.workers.local import InProcess, Processes
+from stepaudio.workers.work import Patience, Patient, Result, Task
 
 TESTS = Path(__file__).parent
 NAPPING = "python:eval_fakes:Napping"

@@ -23,13 +23,13 @@ from stepaudio.evaluation.report.compare import compare_runs
 from stepaudio.evaluation.runner.folder import RunFolder
 from stepaudio.evaluation.runner.jobs import JudgeSpec
 from stepaudio.evaluation.runner.steps import Plan, run_all
-from stepaudio.evaluation.runner.work import Patience
 from stepaudio.evaluation.suites import list_suites, load_suite
 from stepaudio.evaluation.suites.base import Bench, Stage
 from stepaudio.evaluation.systems import Conversation, load_system
 from stepaudio.evaluation.systems.base import Answer
 from stepaudio.evaluation.systems.family import FamilySystem
 from stepaudio.lm.prompts.messages import assistant, system, user
+from stepaudio.workers.work import Patience
 
 MINIATURES = Path(__file__).parent.parent / "evals" / "miniatures"
 NAPPING = "python:eval_fakes:Napping"

@@ -38,7 +38,7 @@ def prepare(sets: Sets, data: Data, work: Where = Path("runs/nano")) -> None:
         prepare_speakers(data / name, place, hub.folder("speaker-ge2e"))
         if name == TEACHER:
             teacher = hub.folder("kokoro-82m")
-            timing = TeacherTiming(teacher / "model.onnx", work / "teacher_half.onnx")
+            timing = TeacherTiming(teacher / "model.onnx")
             vocab = json.loads((teacher / "vocab.json").read_text("utf-8"))["vocab"]
             aligned = prepare_timing(data / name, place, timing, vocab, hub.folder("kokoro-voices"))
             print("aligned {} of {} clips".format(*aligned))

@@ -52,6 +52,23 @@ def wav_bytes(clip: Audio) -> bytes:
     return buffer.getvalue()
 
 
+def encoded(clip: Audio, suffix: str) -> bytes:
+    """The bytes that ``Audio.save`` would write to a file of that suffix, such as ``.flac``.
+
+    Raises:
+        AudioError: the suffix is not known, the clip is empty, or it cannot be coded.
+    """
+    chosen = FORMATS.get(suffix)
+    if chosen is None or not clip.samples.size:
+        raise AudioError(f"cannot write {clip.samples.size} samples as {suffix}; use {', '.join(FORMATS)}")
+    buffer = io.BytesIO()
+    try:
+        _encode(clip, chosen, buffer)
+    except ValueError as error:
+        raise AudioError(f"cannot be written as {suffix} ({error})") from None
+    return buffer.getvalue()
+
+
 def save(clip: Audio, path: Path) -> Path:
     """See ``Audio.save``."""
     chosen = FORMATS.get(path.suffix.lower())

@@ -12,7 +12,7 @@ from stepaudio.cli.common import Json, emit, tell
 from stepaudio.errors import InputError
 
 if TYPE_CHECKING:
-    from stepaudio.evaluation.runner.work import Executor
+    from stepaudio.workers.work import Executor
 
 
 class _SuiteFirst(TyperGroup):
@@ -166,10 +166,10 @@ def agreement(
 
 def _executor(workers: int | None, ray: str | None) -> "Executor":
     if ray:
-        from stepaudio.evaluation.runner.cluster import RayCluster
+        from stepaudio.workers.cluster import RayCluster
 
         return RayCluster(ray, workers)
-    from stepaudio.evaluation.runner.local import InProcess, Processes
+    from stepaudio.workers.local import InProcess, Processes
 
     return Processes(workers) if workers and workers > 1 else InProcess()
 

@@ -39,7 +39,7 @@ class Kokoro:
         """
         with self._lock:
             if self._session is None:
-                self._vocab = _read_vocab(self.folder / "vocab.json")
+                self._vocab = read_vocab(self.folder / "vocab.json")
                 self._session = _open(self.folder / "model.onnx", self.threads)
         return self
 
@@ -84,7 +84,12 @@ def split_phonemes(phonemes: str, longest: int = MAX_TOKENS) -> list[str]:
     return [*pieces, phonemes] if phonemes else pieces
 
 
-def _read_vocab(path: Path) -> dict[str, int]:
+def read_vocab(path: Path) -> dict[str, int]:
+    """Read Kokoro's token ids by phoneme.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
     try:
         return {str(key): int(value) for key, value in json.loads(path.read_text("utf-8"))["vocab"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

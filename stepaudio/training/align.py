@@ -1,19 +1,16 @@
 """Phonemes in time, from the teacher itself: its graph tells the duration of every token it says.
 
-Two inner tensors of Kokoro's ONNX graph are made outputs: the durations in frames of 600 samples, and the
-pitch at 80 Hz. The recorded clips were cut at both ends; their own pitch tells where they begin.
+The first half of its graph gives durations in frames of 600 samples and the pitch at 80 Hz
+(`engine.teacher`). The recorded clips were cut at both ends; their own pitch tells where they begin.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from stepaudio.errors import ModelError
+from stepaudio.training.engine.teacher import FirstHalf
 
-DURATIONS = "/encoder/Clip_output_0"
-PITCH = "/encoder/F0_proj/Conv_output_0"
 TICKS = 40
 """Duration units a second."""
 PITCH_RATE = 80
@@ -36,51 +33,20 @@ class Said:
 
 
 class TeacherTiming:
-    """The first half of the teacher, which is a fraction of its cost.
+    """The first half of the teacher, of which the timing is kept.
 
     Args:
         graph: Kokoro's ``model.onnx``.
-        half: where the half is kept; made if it is not there.
+        threads: of one run.
     """
 
-    def __init__(self, graph: Path, half: Path, threads: int = 1) -> None:
-        import onnxruntime
-
-        if not half.exists():
-            cut_graph(graph, half)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session: Any = onnxruntime.InferenceSession(
-            str(half), options, providers=["CPUExecutionProvider"]
-        )
+    def __init__(self, graph: Path, threads: int = 1) -> None:
+        self._half = FirstHalf(graph, threads)
 
     def __call__(self, ids: list[int], style: np.ndarray, speed: float) -> Said:
         """Time token ids (without the ends) in the style of a row (256,) at a speed."""
-        feeds = {
-            "tokens": np.array([[0, *ids, 0]], np.int64),
-            "style": style.astype(np.float32).reshape(1, -1),
-            "speed": np.array([speed], np.float32),
-        }
-        durations, pitch = self._session.run(None, feeds)
-        return Said(np.rint(durations).astype(np.int64).reshape(-1), np.asarray(pitch).reshape(-1))
-
-
-def cut_graph(graph: Path, half: Path) -> None:
-    """Write the part of the teacher's graph that leads to durations and pitch.
-
-    Raises:
-        ModelError: the package onnx is missing, or the graph has no such tensors.
-    """
-    try:
-        import onnx.utils
-    except ImportError as error:
-        raise ModelError("cutting a graph needs the package onnx") from error
-    try:
-        onnx.utils.extract_model(
-            str(graph), str(half), ["tokens", "style", "speed"], [DURATIONS, PITCH], check_model=False
-        )
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(f"{graph}: not the teacher's graph ({error})") from None
+        intent = self._half(ids, style, speed)
+        return Said(intent.durations, intent.pitch)
 
 
 def find_offset(said: Said, world: np.ndarray) -> tuple[int, float]:

@@ -9,8 +9,8 @@ from stepaudio.evaluation.items import Metric
 from stepaudio.evaluation.metrics.stats import Difference, holm, paired_difference
 from stepaudio.evaluation.report.make import find_key, item_scores
 from stepaudio.evaluation.runner.folder import RunFolder
-from stepaudio.evaluation.runner.journal import read_journal
 from stepaudio.evaluation.suites.registry import suite_of
+from stepaudio.workers.journal import read_journal
 
 LEVEL = 0.05
 

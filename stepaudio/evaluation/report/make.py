@@ -9,9 +9,9 @@ from stepaudio.errors import InputError, ModelError
 from stepaudio.evaluation.items import Score
 from stepaudio.evaluation.report.figures import tabulate, written
 from stepaudio.evaluation.runner.folder import RunFolder
-from stepaudio.evaluation.runner.journal import read_journal, write_atomically
 from stepaudio.evaluation.suites.base import Suite
 from stepaudio.evaluation.suites.registry import suite_of
+from stepaudio.workers.journal import read_journal, write_atomically
 
 WORST = 12
 """Items shown with their sound, worst first."""

@@ -10,15 +10,15 @@ report.json .md .html
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stepaudio.errors import InputError
 from stepaudio.evaluation.items import Item
-from stepaudio.evaluation.runner.journal import read_journal, write_atomically, write_journal
+from stepaudio.workers.journal import read_journal, write_atomically, write_journal
+from stepaudio.workers.lock import only_one
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,10 @@ class RunFolder:
         """Whether the sound of an output's line is there as it was written, if it has one."""
         return not line.get("audio") or self.read_sound(line) is not None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder, so that two processes cannot work on one run; freed however the process ends.
 
         Raises:
             InputError: another process holds it, or the folder cannot be made.
         """
-        from filelock import FileLock, Timeout
-
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise InputError(f"{self.root}: another process is working on this run") from None
-        except OSError as error:
-            raise InputError(f"{self.root}: cannot be used as a run folder ({error.strerror})") from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return only_one(self.root)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stepaudio.audio import Audio
 from stepaudio.evaluation.items import Item, Output
-from stepaudio.evaluation.runner.work import PATIENCE, Job, Patience, Patient, Result, Task
+from stepaudio.workers.work import PATIENCE, Job, Patience, Patient, Result, Task
 
 
 @dataclass(frozen=True)
@@ -123,5 +123,5 @@ def _item(task: Task) -> Item:
 
 def _output(task: Task) -> Output:
     line = task.content["output"]
-    audio = None if task.sound is None else Audio.read(task.sound)
+    audio = None if task.data is None else Audio.read(task.data)
     return Output(line["text"], audio, tuple(line["tool_calls"]), line["timings"], line["details"])

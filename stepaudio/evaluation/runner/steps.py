@@ -11,11 +11,11 @@ from stepaudio.errors import InputError
 from stepaudio.evaluation.items import Item
 from stepaudio.evaluation.runner.folder import RunFolder
 from stepaudio.evaluation.runner.jobs import BY_RULES, JudgeSpec, Judging, Performing
-from stepaudio.evaluation.runner.journal import Journal, read_journal, write_journal
-from stepaudio.evaluation.runner.local import InProcess
-from stepaudio.evaluation.runner.work import PATIENCE, Executor, Patience, Result, Task
 from stepaudio.evaluation.suites.base import Suite
 from stepaudio.evaluation.suites.registry import load_suite
+from stepaudio.workers.journal import Journal, read_journal, write_journal
+from stepaudio.workers.local import InProcess
+from stepaudio.workers.work import PATIENCE, Executor, Patience, Result, Task
 
 Progress = Callable[[str, int, int, int], None]
 """Told about a step: its name, items done, items in all, of the done ones how many failed."""
@@ -107,9 +107,9 @@ def perform(plan: Plan, folder: RunFolder, executor: Executor, progress: Progres
         return [Task(item.id, {"item": asdict(item)}) for item in items]
 
     def keep(result: Result) -> dict[str, Any]:
-        if result.sound is None:
+        if result.data is None:
             return result.record
-        return {**result.record, "audio": folder.save_sound(result.id, result.sound)}
+        return {**result.record, "audio": folder.save_sound(result.id, result.data)}
 
     items = folder.items()
     _work(folder.outputs, items, lambda todo: executor.run(job, tasks(todo)), keep, progress, "run")

@@ -17,12 +17,12 @@ class Task:
     Attributes:
         id: the item's.
         content: what the worker needs; JSON values only.
-        sound: an encoded sound that belongs to it.
+        data: bytes that belong to it, such as an encoded sound.
     """
 
     id: str
     content: dict[str, Any]
-    sound: bytes | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Result:
     Attributes:
         id: the task's.
         record: what goes into the journal; has ``ok``, and ``error`` where that is false.
-        sound: an encoded sound to keep.
+        data: bytes to keep, such as an encoded sound.
     """
 
     id: str
     record: dict[str, Any]
-    sound: bytes | None = None
+    data: bytes | None = None
 
 
 Job = Callable[[Task], Result]
@@ -106,7 +106,7 @@ class Patient:
                 self.sleep(wait * (0.5 + 0.5 * self._random.random()))
             else:
                 spent = {"attempts": attempt, "seconds": round(time.perf_counter() - started, 4)}
-                return Result(done.id, {**done.record, **spent}, done.sound)
+                return Result(done.id, {**done.record, **spent}, done.data)
         raise AssertionError("unreachable")
 
 

@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from stepaudio.errors import InputError, ModelError, StepAudioError
-from stepaudio.evaluation.runner.work import Factory, Result, Task, failure
+from stepaudio.workers.work import Factory, Result, Task, failure
 
 MOST_DEATHS = 3
 """Workers that may die on one task before it is given up."""

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from stepaudio.errors import InputError, ModelError, StepAudioError
-from stepaudio.evaluation.runner.local import MOST_DEATHS
-from stepaudio.evaluation.runner.work import Factory, Job, Result, Task, failure
+from stepaudio.workers.local import MOST_DEATHS
+from stepaudio.workers.work import Factory, Job, Result, Task, failure
 
 _REACH_SECONDS = 10.0
 
@@ -36,8 +36,8 @@ class _Actor:
 class RayCluster:
     """Actors on a Ray cluster; one that dies is replaced, and its task given to another.
 
-    The nodes need stepaudio installed and must see the data folder under the same path; sounds of the replies
-    travel back through Ray, so the run folder stays here.
+    The nodes need stepaudio installed and must see the data folder under the same path; the bytes of the
+    results travel back through Ray, so the run folder stays here.
 
     Args:
         address: ``auto``, ``host:port``, ``ray://host:port``, or ``local`` to start one.
