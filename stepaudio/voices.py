@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from stepaudio.errors import InputError, ModelError
 
 FORMAT = "stepaudio-voice-1"
 SUFFIX = ".safetensors"
+PROMPT = "prompt"
+"""Beginning of the names of tensors that are a stretch of speech: of a mix, the heaviest voice's."""
 MAX_BYTES = 64 << 20  # a voice is small; a bigger file is something else
 _FIELDS = ("name", "family", "kind", "language", "gender", "licence", "consent", "source")
 _OPTIONAL = ("transcript",)
@@ -105,20 +107,22 @@ def mix(parts: Mapping[str, float] | Mapping[Voice, float], name: str | None = N
         if (voice.info.family, voice.info.kind) != (first.family, first.kind):
             raise InputError(f"mix: {voice.name} and {first.name} are of different kinds and cannot be mixed")
     total = float(sum(weight for _, weight in items))
+    heaviest = max(items, key=lambda item: item[1])[0]
     tensors = {
-        key: sum(
+        key: heaviest.tensors[key]
+        if key.startswith(PROMPT)
+        else sum(
             (voice.tensors[key].astype(np.float32) * np.float32(weight / total) for voice, weight in items)
         )
-        for key in items[0][0].tensors
+        for key in heaviest.tensors
     }
     recipe = "+".join(f"{voice.name}*{weight / total:.3g}" for voice, weight in items)
-    heaviest = max(items, key=lambda item: item[1])[0].info
     consents = dict.fromkeys(voice.info.consent for voice, _ in items)
     info = VoiceInfo(
         name=name or recipe,
         family=first.family,
         kind=first.kind,
-        language=heaviest.language,
+        language=heaviest.info.language,
         gender=_common([voice.info.gender for voice, _ in items], "mixed"),
         licence=" AND ".join(sorted({voice.info.licence for voice, _ in items})),
         consent="; ".join(consents),
@@ -128,21 +132,22 @@ def mix(parts: Mapping[str, float] | Mapping[Voice, float], name: str | None = N
 
 
 def list_voices(family: str | None = None) -> list[VoiceInfo]:
-    """List the voices that ship with the package and those in the user's folder, by name.
+    """List the voices that ship with the package and those in the user's folder, by name and family.
 
-    A voice in the user's folder hides a shipped one of the same name. Files there that cannot be read are
-    left out.
+    A voice in the user's folder hides a shipped one of the same name and family. Files there that cannot be
+    read are left out.
     """
-    found: dict[str, VoiceInfo] = {}
-    for folder in (shipped_folder(), user_folder()):
-        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
-            try:
-                info, _ = _read(path, tensors=False)
-            except InputError:
-                continue
-            if family is None or info.family == family:
-                found[path.stem] = info
-    return [found[name] for name in sorted(found)]
+    found: dict[tuple[str, str], VoiceInfo] = {}
+    shipped = sorted(shipped_folder().glob(f"*/*{SUFFIX}"))
+    own = sorted(user_folder().glob(f"*{SUFFIX}")) if user_folder().is_dir() else []
+    for path in (*shipped, *own):
+        try:
+            info, _ = _read(path, tensors=False)
+        except InputError:
+            continue
+        if family is None or info.family == family:
+            found[path.stem, info.family] = info
+    return [found[key] for key in sorted(found)]
 
 
 def find_voice(name: str, family: str | None = None) -> Voice:
@@ -153,10 +158,9 @@ def find_voice(name: str, family: str | None = None) -> Voice:
     """
     text = name.strip()
     if text.endswith(SUFFIX):
-        return _of_family(Voice.load(text), family)
-    path = _named(text)
-    if path is not None:
-        return _of_family(Voice.load(path), family)
+        return _of_family([Path(text)], family)
+    if paths := _named(text):
+        return _of_family(paths, family)
     if "+" in text or "*" in text:
         return mix({find_voice(part, family): weight for part, weight in parse_mix(text).items()})
     names = ", ".join(info.name for info in list_voices(family))
@@ -184,7 +188,7 @@ def parse_mix(text: str) -> dict[str, float]:
 
 
 def shipped_folder() -> Path:
-    """The folder of the voices that come with the package."""
+    """The folder of the voices that come with the package, a folder for each family in it."""
     return Path(__file__).parent / "voices_data"
 
 
@@ -195,17 +199,21 @@ def user_folder() -> Path:
     return Cache.default().root / "voices"
 
 
-def _named(name: str) -> Path | None:
+def _named(name: str) -> list[Path]:
+    """Files of that name: the user's own first."""
     if not _NAME.fullmatch(name) or ".." in name:
-        return None
-    paths = (folder / f"{name}{SUFFIX}" for folder in (user_folder(), shipped_folder()))
-    return next((path for path in paths if path.is_file()), None)
+        return []
+    paths = [user_folder() / f"{name}{SUFFIX}", *sorted(shipped_folder().glob(f"*/{name}{SUFFIX}"))]
+    return [path for path in paths if path.is_file()]
 
 
-def _of_family(voice: Voice, family: str | None) -> Voice:
-    if family is not None and voice.info.family != family:
-        raise InputError(f"voice {voice.name} is for {voice.info.family}, not for {family}")
-    return voice
+def _of_family(paths: Sequence[Path], family: str | None) -> Voice:
+    """The first voice that is for `family`; an error about the first one where none is."""
+    voices = [Voice.load(path) for path in paths]
+    for voice in voices:
+        if family is None or voice.info.family == family:
+            return voice
+    raise InputError(f"voice {voices[0].name} is for {voices[0].info.family}, not for {family}")
 
 
 def _common(values: list[str], otherwise: str) -> str:

@@ -16,7 +16,7 @@ from stepaudio.tokenizer.nano import NanoTokenizerConfig
 from stepaudio.training import speech
 from stepaudio.training.align import Said, find_offset, tokens_of_frames
 from stepaudio.training.clips import UNKNOWN, Batches, Clip, formant_matrix, load_shards, measure_scale
-from stepaudio.training.extract import GAP, HOP, WINDOW, Wanted, lay_out, pack
+from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
 from stepaudio.training.loop import Log, Plan, train
 from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
 

@@ -127,7 +127,7 @@ class NanoCodec:
         import torch
 
         from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
-        from stepaudio.training.extract import RATE, WhisperFeatures
+        from stepaudio.features.whisper import RATE, WhisperFeatures
 
         models = self._mouth.models
         encoder = WhisperFeatures(self._whisper)

@@ -147,6 +147,7 @@ class NanoSpeech:
         """
         centre, spread = check_tensor(voice, "centre", (45,)), check_tensor(voice, "spread", (41,))
         speaker = check_tensor(voice, "speaker", (256,))
+        speaker = speaker / max(float(np.linalg.norm(speaker)), 1e-6)  # a mix is shorter
         world = WorldVoice(centre, spread)
         condition = torch.from_numpy(self.scale.voice(world, speaker))[None]
         return NanoVoice(

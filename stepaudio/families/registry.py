@@ -20,7 +20,7 @@ def load_family(name: str, *, pull: bool = True, options: Options | None = None)
     if card.family == "nano":
         from stepaudio.families.nano import load_nano
 
-        return _with_choices(load_nano(hub.ensure(card, pull=pull)), options, pull=pull)
+        return _with_choices(load_nano(card.name, hub.ensure(card, pull=pull)), options, pull=pull)
     if card.family not in ("step-audio", "step-audio-2"):
         raise ModelError(f"{name}: a part of a model (family {card.family!r}), not one to talk to")
     _check_files(card)

@@ -21,8 +21,8 @@ from stepaudio.errors import ModelError
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 from stepaudio.training.align import PITCH_RATE, tokens_of_frames
 from stepaudio.training.clips import UNKNOWN, Clip
-from stepaudio.training.extract import RATE as ENCODER_RATE
-from stepaudio.training.extract import SUFFIX, Wanted
+from stepaudio.features.whisper import RATE as ENCODER_RATE
+from stepaudio.features.whisper import Wanted
 from stepaudio.workers.work import Job, Result, Task
 
 LEAST_PITCH = 55.0
@@ -162,7 +162,7 @@ class Extracting:
         from stepaudio import hub
         from stepaudio.decoder.ge2e import CARD, SpeakerEncoder
         from stepaudio.training.engine.shards import read_takes
-        from stepaudio.training.extract import WhisperFeatures
+        from stepaudio.features.whisper import WhisperFeatures
 
         encoder = WhisperFeatures(hub.folder("whisper-tiny.en"), self.threads)
         speakers = SpeakerEncoder.load(hub.folder(CARD))
@@ -181,4 +181,4 @@ class Extracting:
 
 def features_path(folder: Path, shard: str) -> Path:
     """The file of a shard's features."""
-    return folder / (shard + SUFFIX)
+    return folder / f"{shard}.st"

@@ -1,10 +1,8 @@
-"""Features of a set of clips, a safetensors file each: Whisper encoder output at 50 Hz, WORLD at 100 Hz.
+"""Features of a Whisper encoder at 50 Hz, by CTranslate2.
 
-A run that was stopped goes on with the clips that have no file yet. Several clips share one 30 s window of
-the encoder, which costs the same however full it is.
+Several clips share one 30 s window of the encoder, which costs the same however full it is.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stepaudio.audio import Audio
-from stepaudio.decoder.world import analyse
-from stepaudio.errors import AudioError, ModelError
+from stepaudio.errors import ModelError
 
 RATE = 16_000
 WINDOW = 30 * RATE
@@ -22,7 +18,6 @@ HOP = RATE // 50
 """Samples of one encoder frame."""
 GAP = 3 * RATE // 10
 """Silence between clips of one window."""
-SUFFIX = ".st"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,39 +88,3 @@ def lay_out(window: list[tuple[Wanted, int]]) -> np.ndarray:
         part = clip.samples[: WINDOW - start]
         samples[start : start + len(part)] = part
     return samples
-
-
-def extract(manifest: Path, out: Path, encoder: WhisperFeatures) -> Iterator[str]:
-    """Extract the clips of a manifest that have no file yet, and yield the names of those that were made.
-
-    Args:
-        manifest: JSON lines with ``audio``, relative to the manifest.
-        out: folder for the files ``NAME.st``: ``whisper`` float16 (T, width), ``world`` float32 (T, 45).
-        encoder: of the features.
-    """
-    from safetensors.numpy import save_file
-
-    out.mkdir(parents=True, exist_ok=True)
-    frames: dict[str, np.ndarray] = {}
-
-    def missing() -> Iterator[Wanted]:
-        for line in manifest.read_text("utf-8").splitlines():
-            path = manifest.parent / json.loads(line)["audio"]
-            if (out / (path.stem + SUFFIX)).exists():
-                continue
-            try:
-                audio = Audio.read(path)
-                frames[path.stem] = analyse(audio).to_array()
-            except AudioError:
-                continue  # an unreadable clip is no reason to lose the others
-            yield Wanted(path.stem, audio.resample(RATE).samples[:WINDOW])
-
-    for name, features in encoder.clips(missing()):
-        tensors = {
-            "whisper": np.ascontiguousarray(features.astype(np.float16)),
-            "world": frames.pop(name),
-        }
-        unfinished = out / (name + ".part")
-        save_file(tensors, unfinished)
-        unfinished.replace(out / (name + SUFFIX))
-        yield name
