@@ -204,7 +204,7 @@ def test_jitter_moves_digits_by_little() -> None:
     fsq, x = FSQ((4, 4, 4)), torch.randn(50, 3)
     plain, moved = fsq(x)[1], fsq(x, torch.rand(50, 3) * 1.2 - 0.6)[1]
     steps = (fsq.digits(plain) - fsq.digits(moved)).abs()
-    assert 0 < int(steps.sum())
+    assert int(steps.sum()) > 0
     assert int(steps.max()) <= 2
 
 
@@ -233,7 +233,9 @@ def test_a_flow_stream_is_deterministic_and_bounded(flow: WorldFlow) -> None:
     def run(seed: int) -> torch.Tensor:
         state, parts = flow.start(voice, prompt, seed=seed), []
         for at in range(0, 16, 4):
-            parts.append(flow.push(state, linguistic[:, 2 * at : 2 * at + 8], semantic[:, 3 * at : 3 * at + 12]))
+            parts.append(
+                flow.push(state, linguistic[:, 2 * at : 2 * at + 8], semantic[:, 3 * at : 3 * at + 12])
+            )
             # The prompt's steps and those of two groups.
             assert state.solver[0].length <= 18 + 12
         return torch.cat([*parts, flow.finish(state)], 1)

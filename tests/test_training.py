@@ -11,12 +11,12 @@ from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
 from stepaudio.decoder.world_voice import WorldVoice
 from stepaudio.errors import InputError, ModelError
+from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
 from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.tokenizer.nano import NanoTokenizerConfig
 from stepaudio.training import speech
 from stepaudio.training.align import Said, find_offset, tokens_of_frames
 from stepaudio.training.clips import UNKNOWN, Batches, Clip, formant_matrix, load_shards, measure_scale
-from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
 from stepaudio.training.loop import Log, Plan, train
 from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
 
@@ -147,7 +147,11 @@ def test_shards_are_read_with_what_is_known_of_their_takes(tmp_path: Path) -> No
     clip = make_clip(3, groups=4)
     tensors = {}
     for key in ("000", "001"):
-        tensors |= {f"{key}.whisper": clip.whisper, f"{key}.world": clip.world, f"{key}.speaker": clip.speaker}
+        tensors |= {
+            f"{key}.whisper": clip.whisper,
+            f"{key}.world": clip.world,
+            f"{key}.speaker": clip.speaker,
+        }
     save_file(tensors, tmp_path / "shard-00000.st")
     take = {"key": "000", "text": "a", "who": "ada", "ids": [7], "durations": [4, 8, 8], "offset": 2.0}
     (tmp_path / "shard-00000.json").write_text(json.dumps([take]))

@@ -126,8 +126,8 @@ class NanoCodec:
         """Codes (2 G,) and (3 G,) of the whole groups of a clip."""
         import torch
 
-        from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
         from stepaudio.features.whisper import RATE, WhisperFeatures
+        from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 
         models = self._mouth.models
         encoder = WhisperFeatures(self._whisper)

@@ -159,11 +159,11 @@ class NanoMouth:
         yield models.absolute(frames, voice)
 
 
-def _arrange(symbols: list[str], seconds: np.ndarray, style: "Style", voice: "NanoVoice") -> "Score":
+def _arrange(symbols: list[str], natural: np.ndarray, style: "Style", voice: "NanoVoice") -> "Score":
     """How long each phoneme lasts in a style, and its note where it is sung."""
     from stepaudio.speech import rhythm
 
-    effect = style.effect
+    effect, seconds = style.effect, natural.tolist()
     if effect.delivery == "rap":
         return rhythm.rap(symbols, seconds, tempo=(style.tempo or rhythm.RAP_TEMPO) * style.speed)
     if effect.delivery in ("singing", "humming"):
@@ -175,4 +175,4 @@ def _arrange(symbols: list[str], seconds: np.ndarray, style: "Style", voice: "Na
             tempo=(style.tempo or rhythm.SONG_TEMPO) * style.speed,
             semitones=effect.pitch,
         )
-    return rhythm.spoken(symbols, seconds / style.speed)
+    return rhythm.spoken(symbols, (natural / style.speed).tolist())

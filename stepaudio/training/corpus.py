@@ -18,11 +18,11 @@ import numpy as np
 from stepaudio.audio import Audio
 from stepaudio.decoder.world import FFT, FRAME_RATE, RATE, SPECTRUM, WorldFrames, analyse
 from stepaudio.errors import ModelError
+from stepaudio.features.whisper import RATE as ENCODER_RATE
+from stepaudio.features.whisper import Wanted
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 from stepaudio.training.align import PITCH_RATE, tokens_of_frames
 from stepaudio.training.clips import UNKNOWN, Clip
-from stepaudio.features.whisper import RATE as ENCODER_RATE
-from stepaudio.features.whisper import Wanted
 from stepaudio.workers.work import Job, Result, Task
 
 LEAST_PITCH = 55.0
@@ -161,8 +161,8 @@ class Extracting:
 
         from stepaudio import hub
         from stepaudio.decoder.ge2e import CARD, SpeakerEncoder
-        from stepaudio.training.engine.shards import read_takes
         from stepaudio.features.whisper import WhisperFeatures
+        from stepaudio.training.engine.shards import read_takes
 
         encoder = WhisperFeatures(hub.folder("whisper-tiny.en"), self.threads)
         speakers = SpeakerEncoder.load(hub.folder(CARD))
