@@ -247,6 +247,7 @@ def utterance(groups: int, seed: int) -> speech.Utterance:
         random.integers(0, 1024, 2 * groups),
         random.integers(0, 4096, 3 * groups),
         random.normal(size=(12 * groups, WIDTH)).astype(np.float16),
+        random.normal(size=85 + 256).astype(np.float32),
         np.ones(256, np.float32) / 16,
         1.1,
     )
@@ -272,6 +273,20 @@ def test_padding_does_not_change_the_speech_loss() -> None:
     weighted = (5 * apart[0]["digits"] + 9 * apart[1]["digits"]) / 14
     # Convolutions see the padding behind the last phonemes and groups: near, not equal.
     assert float(together["digits"].detach()) == pytest.approx(float(weighted.detach()), rel=0.03)
+
+
+def test_decoded_digits_teach_the_language_model_alone() -> None:
+    torch.manual_seed(0)
+    config = SpeechLMConfig(phonemes=12, text_width=16, slot_width=8, width=24, inner=32, head=3)
+    model = SpeechLM(config)
+    decoder = RegressorConfig(width=16, inner=16, depth=1, kernel=3, smooth=8)
+    through = Autoencoder(TOKENIZER, decoder, torch.ones(WIDTH)).requires_grad_(False)
+    batch = speech.collate([utterance(5, 0), utterance(9, 1)], [True, False])
+    parts = speech.losses(model, batch, torch.ones(WIDTH), through=through)
+    parts["decoded"].backward()
+    assert model.group_in.weight.grad is not None
+    assert bool(model.group_in.weight.grad.any())
+    assert all(value.grad is None for value in through.parameters())
 
 
 def test_the_offset_of_a_cut_clip_is_found() -> None:

@@ -1,8 +1,8 @@
 """nano's flow decoder: codes, a voice and a prompt to WORLD frames; offline and in chunks.
 
 The regressor gives the frames to expect; flow matching adds what an expectation lacks, so that a few Euler
-steps are enough. Solver and estimator are those of Step-Audio 2's decoder at nano's size (`cfm.py`, `dit.py`);
-two WORLD frames are one step of the flow, 50 a second.
+steps are enough. Solver and estimator are those of Step-Audio 2's decoder at nano's size (`cfm.py`,
+`dit.py`); two WORLD frames are one step of the flow, 50 a second.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,9 @@
 
 A text encoder tells each phoneme's duration; the durations lay a monotonic pointer, so every group knows
 the phonemes it is saying: nothing is skipped or repeated, and the end is exact. What is to be said is known
-beforehand, so a planner looks at it in both directions; a small causal network then goes from group to group,
-and a head (masked as in MADE) gives the group's digits in the order of the tokens, each seeing those before it.
+beforehand, so a planner looks at it in both directions; a small causal network then goes from group to
+group, and a head (masked as in MADE) gives the group's digits in the order of the tokens, each seeing those
+before it.
 Source of the head: M. Germain et al., "MADE" (2015).
 """
 

@@ -10,7 +10,10 @@ from torch.nn import functional as F
 
 from stepaudio.lm.speech import SpeechLM
 from stepaudio.training.loop import Losses
-from stepaudio.training.tokenizer import frame_losses
+from stepaudio.training.tokenizer import Autoencoder, frame_losses
+
+THROUGH = 0.3
+"""Weight of the decoded frames' errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,7 @@ class Utterance:
         linguistic: (2 G,) codes.
         semantic: (3 G,) codes.
         frames: (12 G, 45) float16 WORLD frames, relative to the voice and scaled.
+        voice: (85 + 256,) what the decoder is told of the voice.
         speaker: (256,) GE2E embedding.
         speed: the teacher's.
     """
@@ -34,6 +38,7 @@ class Utterance:
     linguistic: np.ndarray
     semantic: np.ndarray
     frames: np.ndarray
+    voice: np.ndarray
     speaker: np.ndarray
     speed: float
 
@@ -50,6 +55,7 @@ class UtteranceBatch:
     linguistic: Tensor
     semantic: Tensor
     frames: Tensor
+    voice: Tensor
     speaker: Tensor
     log_pace: Tensor
 
@@ -81,6 +87,7 @@ def collate(utterances: Sequence[Utterance], speakers: Sequence[bool]) -> Uttera
         padded([u.linguistic.astype(np.int64) for u in utterances], 2 * groups),
         padded([u.semantic.astype(np.int64) for u in utterances], 3 * groups),
         padded([u.frames.astype(np.float32) for u in utterances], 12 * groups),
+        torch.from_numpy(np.stack([u.voice for u in utterances])),
         torch.from_numpy(np.stack(embeddings).astype(np.float32)),
         torch.tensor([float(np.log(u.speed)) for u in utterances]),
     )
@@ -102,8 +109,12 @@ def losses(
     *,
     errors: float = 0.0,
     seed: int = 0,
+    through: Autoencoder | None = None,
 ) -> Losses:
     """Cross-entropy of the digits, the error of the log durations and of the planned frames.
+
+    With a decoder, the likeliest digits are also decoded, and the error of those frames counts: which digit
+    is wrong matters as much as it is heard.
 
     Args:
         model: in training.
@@ -111,6 +122,7 @@ def losses(
         frame_scale: (45,) see `training.clips.Scale`.
         errors: share of the digits that the next group sees wrong, as it will in generation.
         seed: of those errors.
+        through: a trained tokenizer with its decoder and listener, which stay as they are.
     """
     text = model.encode(batch.phonemes) * batch.phoneme_mask[..., None]
     told = model.log_durations(text, batch.speaker, batch.log_pace).float()
@@ -134,13 +146,39 @@ def losses(
     duration = (told - wanted).abs()[inside].mean()
     whole = batch.group_mask.repeat_interleave(12, 1)
     frames = frame_losses(model.frames(plan).float()[whole][None], batch.frames[whole][None], frame_scale)
-    planned = (
-        frames["spectrum"] + 0.3 * frames["distortion"] + 0.5 * frames["pitch"] + 0.3 * frames["voicing"]
-    )
-    return {
+    planned = _as_one(frames)
+    parts = {
         "digits": entropy,
         "digit_errors": 1 - right,
         "duration": duration,
         "planned": planned,
         "total": entropy + 0.5 * duration + 0.2 * planned,
     }
+    if through is not None:
+        made = decode_likeliest(model, through, logits, batch.voice)
+        decoded = _as_one(frame_losses(made[whole][None], batch.frames[whole][None], frame_scale))
+        heard = through.likeness(made * whole[..., None], batch.frames)
+        parts |= {"decoded": decoded, "heard": heard}
+        parts["total"] = parts["total"] + THROUGH * (decoded + heard)
+    return parts
+
+
+def decode_likeliest(model: SpeechLM, through: Autoencoder, logits: Tensor, voice: Tensor) -> Tensor:
+    """Decode the likeliest digits, (batch, G, digits, levels) to (batch, 12 G, 45), with a gradient.
+
+    The values are those of the likeliest digits; the gradient is that of the expected ones.
+    """
+    levels = model.config.group_levels[0]
+    shares = logits.softmax(-1)
+    expected = (shares * torch.arange(levels, device=logits.device)).sum(-1)
+    digits = logits.argmax(-1) + expected - expected.detach()
+    values = digits / (levels - 1) * 2 - 1
+    split = 2 * len(model.config.linguistic_levels)
+    linguistic = values[..., :split].reshape(len(values), -1, split // 2)
+    semantic = values[..., split:].reshape(len(values), -1, len(model.config.semantic_levels))
+    made: Tensor = through.decoder(linguistic, semantic, voice).float()
+    return made
+
+
+def _as_one(parts: Losses) -> Tensor:
+    return parts["spectrum"] + 0.3 * parts["distortion"] + 0.5 * parts["pitch"] + 0.3 * parts["voicing"]

@@ -22,6 +22,8 @@ from stepaudio.training.work import Work
 BATCH = 24
 ERRORS = 0.1
 """Share of wrong digits that training shows the next group."""
+ALONE = 400
+"""Steps before the decoder's errors count too, in every other step."""
 LONGEST = 100
 """Groups of an utterance; longer ones are left out."""
 
@@ -52,6 +54,7 @@ def _utterance(model: Autoencoder, scale: Scale, clip: Clip, take: Mapping[str, 
         streams.linguistic_codes[0].numpy(),
         streams.semantic_codes[0].numpy(),
         relative.astype(np.float16),
+        scale.voice(WorldVoice.of(clip.world), clip.speaker),
         clip.speaker,
         float(take["speed"]),
     )
@@ -63,15 +66,19 @@ def train_run(work: Path, run: str, tokenizer_run: str, sets: Sequence[str], pla
     torch.manual_seed(0)
     model = SpeechLM(SpeechLMConfig()).to(plan.device)
     frame_scale = torch.from_numpy(Work(work).scale().frames).to(plan.device)
+    through, _ = load_run(work, tokenizer_run)
+    through = through.to(plan.device).requires_grad_(False)
     test = speech.collate(kept[:64], [True] * len(kept[:64])).to(plan.device)
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         assert isinstance(candidate, SpeechLM)
-        return {name: float(value) for name, value in speech.losses(candidate, test, frame_scale).items()}
+        parts = speech.losses(candidate, test, frame_scale, through=through)
+        return {name: float(value) for name, value in parts.items()}
 
     def loss(step: int) -> dict[str, torch.Tensor]:
         batch = speech.draw(utterances, BATCH, step).to(plan.device)
-        return speech.losses(model, batch, frame_scale, errors=ERRORS, seed=step)
+        decoder = through if step >= ALONE and step % 2 else None
+        return speech.losses(model, batch, frame_scale, errors=ERRORS, seed=step, through=decoder)
 
     return train(model, loss, evaluate, Work(work).folder / "runs" / run, plan)
 

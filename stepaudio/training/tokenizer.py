@@ -6,7 +6,6 @@ must sound right to a listener: a small network that learns on the side to tell 
 recorded frames, and whose inner values for decoded frames should be those for recorded ones.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -120,20 +119,34 @@ class Autoencoder(nn.Module):
         )
         return parts
 
+    def likeness(self, made: Tensor, target: Tensor) -> Tensor:
+        """How unlike the listener finds decoded frames (voicing a logit) and wanted ones."""
+        inner, told, _ = self._judge(target)
+        inner_made, told_made, _ = self._judge(_heard(made))
+        return F.l1_loss(inner_made.float(), inner.detach().float()) + F.mse_loss(
+            told_made.float(), told.detach().float()
+        )
+
+    def _judge(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The listener, which what it judges must not teach."""
+        fixed = {name: value.detach() for name, value in self.listener.named_parameters()}
+        told: tuple[Tensor, Tensor, Tensor] = functional_call(self.listener, fixed, (frames,))
+        return told
+
     def _listen(self, made: Tensor, batch: Batch, features: Tensor) -> Losses:
         inner, told, phonemes = self.listener(batch.target)
         spoken = batch.phonemes[:, ::2]
         own = _phoneme_loss(phonemes.float(), spoken)[0] + F.mse_loss(told.float(), features)
-        heard = torch.cat((made[..., :1], torch.sigmoid(made[..., 1:2]), made[..., 2:]), -1)
-        # The listener judges; what is decoded must not teach it.
-        fixed: Mapping[str, Tensor] = {
-            name: value.detach() for name, value in self.listener.named_parameters()
-        }
-        inner_made, told_made, phonemes_made = functional_call(self.listener, dict(fixed), (heard,))
+        inner_made, told_made, phonemes_made = self._judge(_heard(made))
         likeness = F.l1_loss(inner_made.float(), inner.detach().float())
         likeness = likeness + F.mse_loss(told_made.float(), features)
         phoneme_loss, errors = _phoneme_loss(phonemes_made.float(), spoken)
         return {"listener": own, "heard": likeness + phoneme_loss, "heard_errors": errors}
+
+
+def _heard(made: Tensor) -> Tensor:
+    """Decoded frames as recorded ones are: voicing between 0 and 1."""
+    return torch.cat((made[..., :1], torch.sigmoid(made[..., 1:2]), made[..., 2:]), -1)
 
 
 def _phoneme_loss(logits: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
