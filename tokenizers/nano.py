@@ -1,8 +1,9 @@
-"""nano's tokenizer and frame decoder: prepare the data, train, measure. See README.md beside this file.
+"""nano's tokenizer and decoder: train, measure. See README.md beside this file; tts/engine.py makes the data.
 
-python tokenizers/nano.py prepare --data DATA --work WORK [SET ...]
-python tokenizers/nano.py train   --work WORK [SET ...]
-python tokenizers/nano.py measure --data DATA --work WORK [SET ...]
+python tokenizers/nano.py features --data DATA --work WORK SET ...
+python tokenizers/nano.py train    --work WORK
+python tokenizers/nano.py flow     --work WORK
+python tokenizers/nano.py measure  --data DATA --work WORK SET ...
 """
 
 from pathlib import Path
@@ -13,69 +14,95 @@ import typer
 from stepaudio.training.loop import Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Sets = Annotated[list[str], typer.Argument(help="Names of the sets' folders.")]
-Data = Annotated[Path, typer.Option(help="Folder of the data sets.")]
+Shards = Annotated[list[str] | None, typer.Option("--shards", help="Patterns of shards; all by default.")]
+Data = Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")]
 Where = Annotated[Path, typer.Option(help="Work folder: features, checkpoints, logs.")]
-TEACHER = "teacher"
+Run = Annotated[str, typer.Option(help="Name of the tokenizer's run.")]
 
 
 @app.command()
-def prepare(sets: Sets, data: Data, work: Where = Path("runs/nano")) -> None:
-    """Extract features, speaker embeddings and the teacher's timing; goes on where it was stopped."""
-    import json
+def features(
+    sets: Annotated[list[str], typer.Argument(help="Names of folders with recordings.")],
+    data: Data,
+    work: Where = Path("runs/nano"),
+    longest: Annotated[float, typer.Option(help="Seconds of a recording that are used.")] = 30.0,
+) -> None:
+    """Extract the features of recordings of people; goes on where it was stopped."""
+    from stepaudio.training.corpus import extract_set
 
-    from stepaudio import hub
-    from stepaudio.training.align import TeacherTiming
-    from stepaudio.training.extract import WhisperFeatures
-    from stepaudio.training.prepare import Work, prepare_features, prepare_speakers, prepare_timing
-
-    place = Work(work)
-    encoder = WhisperFeatures(hub.folder("whisper-tiny.en"))
     for name in sets:
-        for count, _ in enumerate(prepare_features(data / name, place, encoder), 1):
-            if count % 100 == 0:
-                print(name, count, flush=True)
-        prepare_speakers(data / name, place, hub.folder("speaker-ge2e"))
-        if name == TEACHER:
-            teacher = hub.folder("kokoro-82m")
-            timing = TeacherTiming(teacher / "model.onnx")
-            vocab = json.loads((teacher / "vocab.json").read_text("utf-8"))["vocab"]
-            aligned = prepare_timing(data / name, place, timing, vocab, hub.folder("kokoro-voices"))
-            print("aligned {} of {} clips".format(*aligned))
+        for done in extract_set(data / name, work / "features", longest):
+            print(done, flush=True)
 
 
 @app.command()
 def train(
-    sets: Sets,
     work: Where = Path("runs/nano"),
-    run: str = "tokenizer",
-    codes_of: Annotated[str, typer.Option(help="A run whose codes to keep: trains the decoder only.")] = "",
-    steps: int = 1600,
+    run: Run = "tokenizer",
+    shards: Shards = None,
+    steps: int = 4200,
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
-    """Learn codes and decoder together, or the decoder alone; goes on from the last checkpoint of the run."""
+    """Learn codes and regressor together; goes on from the last checkpoint of the run."""
     import torch
 
     from stepaudio.training import autoencoder_run
 
     torch.set_num_threads(threads)
     plan = Plan(
-        steps=steps, learning_rate=1.5e-3, minutes=minutes, evaluate_every=100, bf16=bf16, device=device
+        steps=steps,
+        learning_rate=1.5e-3,
+        weight_decay=0.02,
+        minutes=minutes,
+        evaluate_every=200,
+        bf16=bf16,
+        device=device,
     )
-    print(autoencoder_run.train_run(work, run, sets, plan, codes_of or None))
+    print(autoencoder_run.train_run(work, run, shards or ["*"], plan))
+
+
+@app.command()
+def flow(
+    work: Where = Path("runs/nano"),
+    run: str = "flow",
+    tokenizer: Run = "tokenizer",
+    shards: Shards = None,
+    steps: int = 4000,
+    minutes: float = 1e9,
+    threads: int = 1,
+    device: str = "cpu",
+    bf16: bool = True,
+) -> None:
+    """Learn the flow decoder on kept codes, its regressor with it; goes on from the last checkpoint."""
+    import torch
+
+    from stepaudio.training import flow_run
+
+    torch.set_num_threads(threads)
+    plan = Plan(
+        steps=steps, learning_rate=8e-4, minutes=minutes, evaluate_every=200, bf16=bf16, device=device
+    )
+    print(flow_run.train_run(work, run, tokenizer, shards or ["*"], plan))
 
 
 @app.command()
 def measure(
-    sets: Sets, data: Data, work: Where = Path("runs/nano"), run: str = "tokenizer", clips: int = 12
+    sets: Annotated[list[str], typer.Argument(help="Patterns of shards.")],
+    data: Data,
+    work: Where = Path("runs/nano"),
+    corpus: Annotated[Path | None, typer.Option(help="The data engine's folder.")] = None,
+    run: Run = "tokenizer",
+    clips: int = 12,
 ) -> None:
-    """Judge recordings, their WORLD copies and their resynthesis from codes."""
+    """Judge recordings, their WORLD copies and their resynthesis by the regressor."""
     from stepaudio.training import autoencoder_run
+    from stepaudio.training.corpus import Recordings
 
-    for line in autoencoder_run.measure_run(data, work, run, sets, clips):
+    recordings = Recordings(work / "features", data, corpus)
+    for line in autoencoder_run.measure_run(work, run, sets, recordings.sound, recordings.texts(), clips):
         print(line, flush=True)
 
 

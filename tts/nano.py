@@ -1,7 +1,7 @@
-"""nano's speech language model: train on the teacher's clips, measure, speak. See README.md beside this file.
+"""nano's speech language model: train, and put all of nano's speech together. See README.md beside this file.
 
-python tts/nano.py train   --data DATA/teacher --work WORK
-python tts/nano.py measure --data DATA/teacher --work WORK --text SENTENCES.txt
+python tts/nano.py train  --work WORK
+python tts/nano.py export --work WORK --out FOLDER
 """
 
 from pathlib import Path
@@ -12,17 +12,17 @@ import typer
 from stepaudio.training.loop import Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Data = Annotated[Path, typer.Option(help="Folder of the teacher's clips.")]
 Where = Annotated[Path, typer.Option(help="Work folder of tokenizers/nano.py.")]
+Shards = Annotated[list[str] | None, typer.Option("--shards", help="Patterns of shards; all by default.")]
 
 
 @app.command()
 def train(
-    data: Data,
     work: Where = Path("runs/nano"),
     run: str = "speech",
     tokenizer: str = "tokenizer",
-    steps: int = 4000,
+    shards: Shards = None,
+    steps: int = 5000,
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
@@ -44,25 +44,33 @@ def train(
         bf16=bf16,
         device=device,
     )
-    print(speech_run.train_run(data, work, run, tokenizer, plan))
+    print(speech_run.train_run(work, run, tokenizer, shards or ["*"], plan))
 
 
 @app.command()
-def measure(
-    data: Data,
-    text: Annotated[Path, typer.Option(help="Sentences, one a line.")],
+def export(
+    out: Annotated[Path, typer.Option(help="Folder for the models; voices/ in it for the voices.")],
     work: Where = Path("runs/nano"),
-    run: str = "speech",
     tokenizer: str = "tokenizer",
-    count: int = 20,
-    temperature: float = 0.0,
+    flow: str = "flow",
+    run: str = "speech",
+    shards: Shards = None,
 ) -> None:
-    """Judge the teacher and the trained mouth on the same sentences."""
-    from stepaudio.training import speech_run
+    """Write the trained models, and the voices of the shipped speakers, as nano reads them."""
+    import json
 
-    lines = [line.strip() for line in text.read_text("utf-8").splitlines() if line.strip()][:count]
-    for line in speech_run.measure_run(data, work, run, tokenizer, lines, temperature):
-        print(line, flush=True)
+    from stepaudio import hub
+    from stepaudio.training.export import bundle, shipped_voices
+    from stepaudio.training.work import Work
+    from stepaudio.voices import list_voices
+
+    vocab = json.loads((hub.folder("kokoro-82m") / "vocab.json").read_text("utf-8"))["vocab"]
+    models = bundle(work, tokenizer, flow, run, vocab)
+    models.save(out)
+    (out / "voices").mkdir(exist_ok=True)
+    for voice in shipped_voices(models, Work(work).clips(shards or ["*"]), list_voices("kokoro")):
+        voice.save(out / "voices" / f"{voice.name}.safetensors")
+        print(voice.name, flush=True)
 
 
 if __name__ == "__main__":

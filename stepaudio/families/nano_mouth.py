@@ -16,14 +16,15 @@ from stepaudio.styles import FRAME_STYLES
 if TYPE_CHECKING:
     import torch
 
+    from stepaudio.decoder.world_stream import WorldStream
     from stepaudio.families.nano_speech import NanoSpeech, NanoVoice
     from stepaudio.speech.rhythm import Score
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
 
 SAMPLE_RATE = 24_000
-LEAD_TICKS, TAIL_TICKS = 2.0, 6.0
-"""Silence before and after what is said, in ticks of 25 ms."""
+LEAD_S, TAIL_S = 0.05, 0.15
+"""Silence before and after what is said."""
 LONGEST_PHONEMES = 250
 """Phonemes spoken at a time; the corpus had no longer sentences."""
 FIRST_GROUPS, MORE_GROUPS = 4, 10
@@ -58,12 +59,18 @@ class NanoMouth:
 
         return NanoSpeech.load(self._folder)
 
+    @cached_property
+    def _vocoder(self) -> "WorldStream":
+        from stepaudio.decoder.world_stream import WorldStream
+
+        return WorldStream()
+
     def load(self) -> "NanoMouth":
         """Read the weights and start the text front end, which otherwise happens at first use."""
         from stepaudio.speech.g2p import phonemize
 
         with self._lock:
-            _ = self.models
+            _ = self.models, self._vocoder
         phonemize(normalise("Ready at 10:05.", "en-us"), "en-us")
         return self
 
@@ -102,15 +109,14 @@ class NanoMouth:
         import torch
 
         from stepaudio.decoder import expression, stretch
-        from stepaudio.decoder.world_stream import WorldStream
         from stepaudio.lm.threads import cores
 
-        models, vocoder = self.models, WorldStream()
+        models, vocoder = self.models, self._vocoder
         with torch.inference_mode(), cores(self._threads):
             text = models.lm.encode(torch.tensor([[0, *(models.config.phonemes[p] for p in phonemes), 0]]))
             ticks = models.lm.log_durations(text, voice.speaker, torch.zeros(1)).exp()[0]
-        ticks[0], ticks[-1] = LEAD_TICKS, TAIL_TICKS
         seconds = ticks.numpy().astype(float) * models.tick
+        seconds[0], seconds[-1] = LEAD_S, TAIL_S
         score = _arrange(["", *phonemes, ""], seconds, style, voice)
         made = seconds / min(max(style.speed, PACES[0]), PACES[1])
         timing = stretch.start(made, score.durations)

@@ -22,6 +22,8 @@ from stepaudio.tokenizer.fsq import FSQ
 
 SLOTS = 6
 """Places in a group (20 ms each) at which the pointer is read."""
+DROPOUT = 0.1
+"""Of what the planner reads and writes, in training."""
 TICK = 0.025
 """Seconds that durations are counted in: the teacher's 40 Hz."""
 
@@ -193,7 +195,7 @@ class SpeechLM(nn.Module):
         )
         if mask is not None:
             slots = slots * mask.repeat_interleave(SLOTS, 1)[..., None]
-        out: Tensor = self.slot_norm(self.slots(slots))
+        out: Tensor = self.slot_norm(self.slots(F.dropout(slots, DROPOUT, self.training)))
         return out
 
     def frames(self, plan: Tensor) -> Tensor:
@@ -204,6 +206,7 @@ class SpeechLM(nn.Module):
     def conditions(self, plan: Tensor, speaker: Tensor) -> Tensor:
         """What the groups are told: plan (batch, 6 G, slot_width) and speaker to (batch, G, width)."""
         batch, slots, width = plan.shape
+        plan = F.dropout(plan, DROPOUT, self.training)
         told = self.group_in(plan.reshape(batch, slots // SLOTS, SLOTS * width))
         out: Tensor = self.ahead(told + self.speaker_in(speaker)[:, None])
         return out

@@ -8,10 +8,11 @@
 G is the number of whole groups of 120 ms. The teacher's F0 is known, so nothing needs to guess it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -21,8 +22,8 @@ from stepaudio.errors import ModelError
 from stepaudio.features.whisper import RATE as ENCODER_RATE
 from stepaudio.features.whisper import Wanted
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
-from stepaudio.training.align import PITCH_RATE, tokens_of_frames
-from stepaudio.training.clips import UNKNOWN, Clip
+from stepaudio.training.align import PITCH_RATE
+from stepaudio.training.clips import Clip
 from stepaudio.workers.work import Job, Result, Task
 
 LEAST_PITCH = 55.0
@@ -114,37 +115,6 @@ def features(clips: Iterable[Heard], encoder: Encoder, speakers: Embedder) -> di
     return tensors
 
 
-def load_shard(path: Path, rows: Iterable[Mapping[str, Any]] = ()) -> list[Clip]:
-    """Read the clips of a features file.
-
-    Args:
-        path: ``NAME.st``.
-        rows: the takes of the shard, from which the phoneme of every frame is known.
-
-    Raises:
-        ModelError: the file is damaged or not one of features.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-        keys = [name.removesuffix(".world") for name in tensors if name.endswith(".world")]
-        said = {Path(row["audio"]).stem: row for row in rows}
-        return [_clip(path.stem, key, tensors, said.get(key)) for key in sorted(keys)]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ModelError(f"{path}: not a file of features ({error})") from None
-
-
-def _clip(shard: str, key: str, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any] | None) -> Clip:
-    world = tensors[f"{key}.world"]
-    phonemes = np.full(len(world), UNKNOWN, np.int16)
-    if row is not None:
-        tokens = np.array([0, *row["ids"], 0], np.int16)
-        phonemes = tokens[tokens_of_frames(np.asarray(row["durations"]), 0, len(world))]
-    return Clip(f"{shard}/{key}", tensors[f"{key}.whisper"], world, tensors[f"{key}.speaker"], phonemes)
-
-
 @dataclass(frozen=True)
 class Extracting:
     """Makes the job that turns shards into features; a task holds the shard's ``folder``.
@@ -182,3 +152,86 @@ class Extracting:
 def features_path(folder: Path, shard: str) -> Path:
     """The file of a shard's features."""
     return folder / f"{shard}.st"
+
+
+def extract_set(data: Path, out: Path, longest: float, per_shard: int = 40) -> Iterator[str]:
+    """Extract a folder of recordings of people, and yield the names of the shards that were made.
+
+    Args:
+        data: folder with ``manifest.jsonl`` of ``audio``, ``text`` and ``speaker``.
+        out: folder of the features.
+        longest: seconds of a recording that are used.
+        per_shard: recordings in a file.
+    """
+    from safetensors.numpy import save_file
+
+    from stepaudio import hub
+    from stepaudio.decoder.ge2e import CARD, SpeakerEncoder
+    from stepaudio.features.whisper import WhisperFeatures
+
+    out.mkdir(parents=True, exist_ok=True)
+    lines = (data / "manifest.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    encoder, speakers = WhisperFeatures(hub.folder("whisper-tiny.en")), SpeakerEncoder.load(hub.folder(CARD))
+    for number, first in enumerate(range(0, len(rows), per_shard)):
+        path = features_path(out, f"{data.name}-{number:03d}")
+        if path.exists():
+            continue
+        part = rows[first : first + per_shard]
+        takes = [
+            {
+                "key": Path(row["audio"]).stem,
+                "text": row["text"] or "",
+                "who": data.name + str(row["speaker"]),
+            }
+            for row in part
+        ]
+        clips = (Heard(Path(row["audio"]).stem, _cut(data / row["audio"], longest)) for row in part)
+        path.with_suffix(".json").write_text(json.dumps(takes), "utf-8")
+        unfinished = path.with_suffix(".part")
+        save_file(features(clips, encoder, speakers), unfinished)
+        unfinished.replace(path)
+        yield path.stem
+
+
+def _cut(path: Path, longest: float) -> Audio:
+    audio = Audio.read(path)
+    return Audio(audio.samples[: round(longest * audio.sample_rate)], audio.sample_rate)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Where the sound of prepared clips lies.
+
+    Attributes:
+        features: folder of the features.
+        data: folder of the data sets.
+        corpus: folder of the data engine.
+    """
+
+    features: Path
+    data: Path
+    corpus: Path | None = None
+
+    def texts(self) -> dict[str, str]:
+        """What is said, by clip."""
+        return {
+            f"{path.stem}/{take['key']}": take["text"]
+            for path in sorted(self.features.glob("*.json"))
+            for take in json.loads(path.read_text("utf-8"))
+        }
+
+    def sound(self, clip: Clip) -> Audio:
+        """The recording of a clip, as long as its features.
+
+        Raises:
+            ModelError: it is not there.
+        """
+        shard, key = clip.name.split("/")
+        folders = [self.data / shard.rsplit("-", 1)[0]]
+        if self.corpus is not None:
+            folders.append(self.corpus / shard)
+        for folder in folders:
+            for path in sorted(folder.glob(f"{key}.*")):
+                return _cut(path, len(clip.world) / FRAME_RATE)
+        raise ModelError(f"the recording of {clip.name} is in none of: {', '.join(map(str, folders))}")

@@ -1,6 +1,8 @@
 """From finished runs to the folder that nano reads, and the voices that go with it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +71,22 @@ def prompt_of(models: NanoSpeech, clip: Clip, voice: WorldVoice) -> dict[str, np
     }
 
 
-def shipped_voices(models: NanoSpeech, clips: Iterable[Clip], named: Mapping[str, VoiceInfo]) -> list[Voice]:
-    """A voice for each speaker of `named`, which maps `Clip.who` to what the voice is."""
-    by_speaker: dict[str, list[Clip]] = {who: [] for who in named}
+def shipped_voices(
+    models: NanoSpeech, clips: Iterable[Clip], teachers: Iterable[VoiceInfo]
+) -> Iterator[Voice]:
+    """Voices of the teacher's voices `teachers`, from the clips that it spoke in them alone."""
+    wanted = {json.dumps({teacher_name(info): 1.0}): info for info in teachers}
+    by_speaker: dict[str, list[Clip]] = {who: [] for who in wanted}
     for clip in clips:
         if clip.who in by_speaker and clip.groups > PROMPT_GROUPS // 2:
             by_speaker[clip.who].append(clip)
-    return [average_voice(models, found, named[who]) for who, found in by_speaker.items() if found]
+    for who, found in by_speaker.items():
+        if found:
+            source = f"{len(found)} clips of {wanted[who].source}"
+            info = replace(wanted[who], family=FAMILY, kind=KIND, source=source)
+            yield average_voice(models, found, info)
 
 
-__all__ = ["FAMILY", "KIND", "average_voice", "bundle", "prompt_of", "shipped_voices"]
+def teacher_name(info: VoiceInfo) -> str:
+    """The teacher's own name of a shipped voice, such as ``af_heart``."""
+    return info.source.split()[2]
