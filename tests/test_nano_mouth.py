@@ -52,7 +52,9 @@ CONFIG = NanoSpeechConfig(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    scale = Scale(np.full(WIDTH, 0.05, np.float32), np.zeros(85, np.float32), np.ones(85, np.float32))
+    frames = np.full(WIDTH, 0.05, np.float32)
+    frames[1] = 1.0
+    scale = Scale(frames, np.zeros(85, np.float32), np.ones(85, np.float32))
     models = NanoSpeech(
         CONFIG,
         NanoTokenizer(CONFIG.tokenizer),
