@@ -1,6 +1,7 @@
 """What every suite is: a strict YAML description and a class that reads, performs and judges its items."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -114,6 +115,7 @@ class Stage:
         self.system = system
         self.data = data
         self._askers: dict[str, StepAudio] = {}
+        self._kept: dict[Any, Any] = {}
 
     def sound(self, name: str) -> Audio:
         """Read a sound of the data folder.
@@ -131,6 +133,12 @@ class Stage:
 
             self._askers[model] = load(model)
         return self._askers[model].speak(text, seed=seed)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` gives, and the same again for the same `key`: for what several items share."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 class Suite(ABC):
