@@ -3,14 +3,13 @@
 import json
 import tarfile
 from dataclasses import replace
-from email.parser import BytesParser
-from email.policy import HTTP
 from pathlib import Path
 
 import numpy as np
 import pytest
+from eval_behind import behind
 from eval_fakes import Napping, tone
-from eval_server import as_json, as_stream, models, serve
+from eval_server import as_json, serve
 from fakes import fake_family
 from typer.testing import CliRunner
 
@@ -291,52 +290,10 @@ def test_own_suites_are_read_from_yaml(tmp_path):
         load_suite("nope")
 
 
-def fake_routes(sa: StepAudio):
-    """The OpenAI routes in front of a family in this process."""
-
-    def transcriptions(body, headers):
-        head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
-        form = BytesParser(policy=HTTP).parsebytes(head + body)
-        sound = next(p.get_payload(decode=True) for p in form.iter_parts() if p.get_filename())
-        return as_json({"text": sa.transcribe(Audio.read(sound)).text})
-
-    def chat(body, headers):
-        import base64
-
-        asked = json.loads(body)
-        turns = asked["messages"]
-        told = turns.pop(0)["content"] if turns[0]["role"] == "system" else None
-        session = sa.chat(system=told, seed=0)
-        for turn in turns[:-1]:
-            make = user if turn["role"] == "user" else assistant
-            session.history.append(make(turn["content"]))
-        last = turns[-1]["content"]
-        if isinstance(last, str):
-            reply = session.send(text=last)
-        else:
-            reply = session.send(base64.b64decode(last[0]["input_audio"]["data"]))
-        words = reply.text.split(" ")
-        deltas = [{"content": word + " "} for word in words]
-        if "audio" in asked.get("modalities", []):
-            pcm = (reply.audio.resample(24_000).samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
-            deltas.append({"audio": {"data": base64.b64encode(pcm).decode()}})
-        return as_stream(*deltas)
-
-    def speech(body, headers):
-        return 200, "audio/wav", sa.speak(json.loads(body)["input"]).to_wav_bytes()
-
-    return {
-        "/models": models("behind"),
-        "/audio/transcriptions": transcriptions,
-        "/chat/completions": chat,
-        "/audio/speech": speech,
-    }
-
-
 def test_an_endpoint_is_heard_as_the_family_behind_it():
     family = StepAudio(fake_family())
     here = FamilySystem(family)
-    with serve(fake_routes(family)) as url:
+    with serve(behind(family)) as url:
         there = load_system(url + "#behind?voice=ada")
         clip = tone(0.5)
         assert there.transcribe(clip, "en").text == here.transcribe(clip, "en").text
@@ -349,44 +306,6 @@ def test_an_endpoint_is_heard_as_the_family_behind_it():
         expected = here.speak("Good morning.", style=None, seed=0)
         np.testing.assert_allclose(said.audio.samples, expected.audio.samples, atol=1e-4)
         assert {"transcribe", "reply"} <= there.abilities
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["asr", "spoken-qa"])
-def test_nano_behind_http_scores_as_in_process(name, tmp_path):
-    family = pulled_nano()
-    near = run_all(Plan(name, "nano", MINIATURES / name), RunFolder(tmp_path / "near"))
-    with serve(fake_routes(family)) as url:
-        far = run_all(Plan(name, url, MINIATURES / name), RunFolder(tmp_path / "far"))
-    assert not far["failed"]
-    for a, b in zip(near["scores"], far["scores"], strict=True):
-        assert (a["name"], a["value"], a["low"], a["high"]) == (b["name"], b["value"], b["low"], b["high"])
-    assert all(each.difference.difference == 0 for each in compare_runs(tmp_path / "near", tmp_path / "far"))
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(COUNTS) - {"codec"}))
-def test_nano_runs_on_every_miniature_with_the_same_numbers_twice(name, tmp_path):
-    pulled_nano()
-    reports = [
-        run_all(Plan(name, "nano", MINIATURES / name), RunFolder(tmp_path / str(at))) for at in range(2)
-    ]
-    assert reports[0]["done"] == COUNTS[name]
-    assert not reports[0]["failed"]
-    assert not reports[0]["unjudged"]
-    assert reports[0]["scores"] == reports[1]["scores"]
-    assert reports[0]["system"]["weights"]
-
-
-def pulled_nano() -> StepAudio:
-    from stepaudio import hub, load
-
-    for card in ("nano", "whisper-base", "speaker-ge2e", "dnsmos"):
-        if not hub.is_present(hub.load_card(card)):
-            pytest.skip(f"the model {card} is not pulled")
-    return load("nano", pull=False)
 
 
 def test_cli_runs_compares_and_lists(tmp_path):
