@@ -126,6 +126,76 @@ def test_other_parquet_columns_are_named(tmp_path):
         load_suite("stepeval-audio-360").read(tmp_path)
 
 
+def write_table(path: Path, **columns) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(columns), path)
+
+
+def test_hub_tables_with_sounds_inside_are_read(tmp_path):
+    sounds = [
+        {"bytes": tone(length).to_wav_bytes(), "path": name} for length, name in ((0.2, "a.wav"), (0.3, ""))
+    ]
+    libri = {"file": ["x", "y"], "audio": sounds, "text": ["GO", "STOP"], "id": ["1-2-0", "1-2-1"]}
+    write_table(tmp_path / "libri" / "clean" / "test" / "0000.parquet", **libri)
+    for suite in ("asr", "codec"):
+        items = load_suite(suite).read(tmp_path / "libri")
+        assert [(item.id, item.content["text"]) for item in items] == [("1-2-0", "GO"), ("1-2-1", "STOP")]
+    heard = [Audio.read(tmp_path / "libri" / item.content["audio"]).seconds for item in items]
+    assert heard == pytest.approx([0.2, 0.3])
+
+    for name, column in (("answer", ["Paris", "Rome"]), ("answers", [["Paris"], ["Rome", "Roma"]])):
+        folder = tmp_path / name
+        write_table(folder / "data" / "test.parquet", audio=sounds, question=["a?", "b?"], **{name: column})
+        items = load_suite("spoken-qa").read(folder)
+        assert [item.content["answers"][0] for item in items] == ["Paris", "Rome"]
+        assert load_suite("spoken-qa").read(folder) == items
+
+
+def test_wrong_hub_tables_are_one_clear_line(tmp_path):
+    path = tmp_path / "0000.parquet"
+    write_table(path, audio=[{"bytes": b"", "path": "a.wav"}], text=["GO"])
+    with pytest.raises(InputError, match="column id is missing; expected id, text, audio; found audio, text"):
+        load_suite("asr").read(tmp_path)
+    write_table(path, audio=[{"bytes": b"", "path": "a.wav"}], text=["GO"], id=["1"])
+    with pytest.raises(InputError, match="audio holds no bytes"):
+        load_suite("asr").read(tmp_path)
+    path.write_bytes(b"PAR1 not really")
+    for suite in ("asr", "spoken-qa"):
+        with pytest.raises(InputError, match="not a readable parquet file"):
+            load_suite(suite).read(tmp_path)
+
+
+def test_data_come_from_the_hub_where_it_can_be_reached(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from stepaudio.evaluation.suites.hub import data_folder
+
+    asked = []
+
+    def reached(name, *, repo_type, allow_patterns):
+        asked.append((name, repo_type, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", reached)
+    for suite in ("asr", "stepeval-audio-360"):
+        assert data_folder(load_suite(suite).config, None) == tmp_path
+    assert asked == [
+        ("openslr/librispeech_asr", "dataset", ["clean/test/*.parquet"]),
+        ("stepfun-ai/StepEval-Audio-360", "dataset", None),
+    ]
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(InputError, match=r"cannot fetch .*no route to host.*give a folder with --data"):
+        data_folder(load_suite("asr").config, None)
+    with pytest.raises(InputError, match="tts needs data: give a folder"):
+        data_folder(load_suite("tts").config, None)
+
+
 def test_sounds_in_an_archive_are_unpacked_and_cannot_leave_it(tmp_path):
     import shutil
 

@@ -30,6 +30,7 @@ class SuiteConfig(BaseModel):
         title: one line.
         about: where it comes from, its licence and its paper.
         dataset: ``owner/name`` on the hub, or empty when there is no public one.
+        dataset_files: patterns of the files to fetch of it; empty for all.
         language: of the speech in it, ISO 639-1; empty leaves it to whoever listens.
         seed: for systems that sample.
     """
@@ -41,6 +42,7 @@ class SuiteConfig(BaseModel):
     title: str
     about: str = ""
     dataset: str = ""
+    dataset_files: tuple[str, ...] = ()
     language: str = "en"
     seed: int = 0
 
