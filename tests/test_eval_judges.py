@@ -1,6 +1,7 @@
 """Judges: verdicts of a language model on loopback, their cache and votes; the checklist; agreement."""
 
 import json
+from pathlib import Path
 
 import pytest
 from eval_server import as_json, models, serve
@@ -13,7 +14,14 @@ from stepaudio.evaluation.judges.cache import VerdictCache
 from stepaudio.evaluation.judges.checklist import CheckItem, check, checklist_score, parse_checklist
 from stepaudio.evaluation.judges.llm import LlmJudge
 from stepaudio.evaluation.judges.rubrics import CORRECT, DIALOGUE, RUBRICS
+from stepaudio.evaluation.runner.folder import RunFolder
+from stepaudio.evaluation.runner.jobs import JudgeSpec
+from stepaudio.evaluation.runner.steps import Plan, run_all
+from stepaudio.workers.work import Patience
 from stepaudio.serving.endpoint import RemoteError
+
+MINIATURES = Path(__file__).parent.parent / "evals" / "miniatures"
+NAPPING = "python:eval_fakes:Napping"
 
 FIELDS = {"question": "Capital of France?", "references": "Paris", "answer": "Paris"}
 
@@ -73,6 +81,46 @@ def test_a_verdict_of_another_form_is_refused_and_not_kept(tmp_path, said):
     with serve({"/chat/completions": Scripted(said)}) as url, refused:
         LlmJudge(url + "#j", votes=1, cache=VerdictCache(tmp_path)).rule(CORRECT, FIELDS)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_model_that_thinks_aloud_is_understood(tmp_path):
+    said = f"<think>{{perhaps {verdict(correct=True)}}}</think>\nSo: {verdict(correct=False)} I am sure."
+    with serve({"/chat/completions": Scripted(said)}) as url:
+        ruling = LlmJudge(url + "#j", votes=1, cache=VerdictCache(tmp_path)).rule(CORRECT, FIELDS)
+    assert ruling.values == {"correct": False}
+
+
+def test_a_verdict_that_was_cut_off_says_so(tmp_path):
+    def cut(body, headers):
+        return as_json({"choices": [{"message": {"content": '{"reason": "it'}, "finish_reason": "length"}]})
+
+    with serve({"/chat/completions": cut}) as url, pytest.raises(RemoteError, match="cut off at 1000"):
+        LlmJudge(url + "#j", votes=1, cache=VerdictCache(tmp_path)).rule(CORRECT, FIELDS)
+
+
+def test_a_busy_judge_is_asked_again_and_no_vote_is_bought_twice(tmp_path):
+    """Every vote fails once; in the end each was given once, also over a second run with another folder."""
+    seen: dict[tuple, list[bool]] = {}
+
+    def busy(body, headers):
+        asked = json.loads(body)
+        key = (asked["seed"], asked["messages"][1]["content"])
+        seen.setdefault(key, []).append(True)
+        if len(seen[key]) == 1:
+            return 503, "text/plain", b"busy"
+        return as_json({"choices": [{"message": {"content": verdict(correct=asked["seed"] > 0)}}]})
+
+    with serve({"/chat/completions": busy}) as url:
+        judge = JudgeSpec(url + "#judge", 3, tmp_path / "cache")
+        plan = Plan("spoken-qa", NAPPING, MINIATURES / "spoken-qa", 3, judge, Patience(9, 0.001))
+        first = run_all(plan, RunFolder(tmp_path / "a"))
+        assert len(seen) == 9
+        assert {len(times) for times in seen.values()} == {2}
+        again = run_all(plan, RunFolder(tmp_path / "b"))
+    assert {len(times) for times in seen.values()} == {2}
+    assert first["scores"] == again["scores"]
+    assert not first["unjudged"]
+    assert next(row for row in first["scores"] if row["name"] == "correct")["value"] == 1.0  # two of three
 
 
 def test_the_key_is_sent_and_never_shown(tmp_path, monkeypatch):

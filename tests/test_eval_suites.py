@@ -3,14 +3,13 @@
 import json
 import tarfile
 from dataclasses import replace
-from email.parser import BytesParser
-from email.policy import HTTP
 from pathlib import Path
 
 import numpy as np
 import pytest
+from eval_behind import behind
 from eval_fakes import Napping, tone
-from eval_server import as_json, as_stream, models, serve
+from eval_server import as_json, serve
 from fakes import fake_family
 from typer.testing import CliRunner
 
@@ -125,6 +124,76 @@ def test_other_parquet_columns_are_named(tmp_path):
     (tmp_path / "data" / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="not a readable parquet file"):
         load_suite("stepeval-audio-360").read(tmp_path)
+
+
+def write_table(path: Path, **columns) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(columns), path)
+
+
+def test_hub_tables_with_sounds_inside_are_read(tmp_path):
+    sounds = [
+        {"bytes": tone(length).to_wav_bytes(), "path": name} for length, name in ((0.2, "a.wav"), (0.3, ""))
+    ]
+    libri = {"file": ["x", "y"], "audio": sounds, "text": ["GO", "STOP"], "id": ["1-2-0", "1-2-1"]}
+    write_table(tmp_path / "libri" / "clean" / "test" / "0000.parquet", **libri)
+    for suite in ("asr", "codec"):
+        items = load_suite(suite).read(tmp_path / "libri")
+        assert [(item.id, item.content["text"]) for item in items] == [("1-2-0", "GO"), ("1-2-1", "STOP")]
+    heard = [Audio.read(tmp_path / "libri" / item.content["audio"]).seconds for item in items]
+    assert heard == pytest.approx([0.2, 0.3])
+
+    for name, column in (("answer", ["Paris", "Rome"]), ("answers", [["Paris"], ["Rome", "Roma"]])):
+        folder = tmp_path / name
+        write_table(folder / "data" / "test.parquet", audio=sounds, question=["a?", "b?"], **{name: column})
+        items = load_suite("spoken-qa").read(folder)
+        assert [item.content["answers"][0] for item in items] == ["Paris", "Rome"]
+        assert load_suite("spoken-qa").read(folder) == items
+
+
+def test_wrong_hub_tables_are_one_clear_line(tmp_path):
+    path = tmp_path / "0000.parquet"
+    write_table(path, audio=[{"bytes": b"", "path": "a.wav"}], text=["GO"])
+    with pytest.raises(InputError, match="column id is missing; expected id, text, audio; found audio, text"):
+        load_suite("asr").read(tmp_path)
+    write_table(path, audio=[{"bytes": b"", "path": "a.wav"}], text=["GO"], id=["1"])
+    with pytest.raises(InputError, match="audio holds no bytes"):
+        load_suite("asr").read(tmp_path)
+    path.write_bytes(b"PAR1 not really")
+    for suite in ("asr", "spoken-qa"):
+        with pytest.raises(InputError, match="not a readable parquet file"):
+            load_suite(suite).read(tmp_path)
+
+
+def test_data_come_from_the_hub_where_it_can_be_reached(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from stepaudio.evaluation.suites.hub import data_folder
+
+    asked = []
+
+    def reached(name, *, repo_type, allow_patterns):
+        asked.append((name, repo_type, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", reached)
+    for suite in ("asr", "stepeval-audio-360"):
+        assert data_folder(load_suite(suite).config, None) == tmp_path
+    assert asked == [
+        ("openslr/librispeech_asr", "dataset", ["clean/test/*.parquet"]),
+        ("stepfun-ai/StepEval-Audio-360", "dataset", None),
+    ]
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(InputError, match=r"cannot fetch .*no route to host.*give a folder with --data"):
+        data_folder(load_suite("asr").config, None)
+    with pytest.raises(InputError, match="tts needs data: give a folder"):
+        data_folder(load_suite("tts").config, None)
 
 
 def test_sounds_in_an_archive_are_unpacked_and_cannot_leave_it(tmp_path):
@@ -291,52 +360,10 @@ def test_own_suites_are_read_from_yaml(tmp_path):
         load_suite("nope")
 
 
-def fake_routes(sa: StepAudio):
-    """The OpenAI routes in front of a family in this process."""
-
-    def transcriptions(body, headers):
-        head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
-        form = BytesParser(policy=HTTP).parsebytes(head + body)
-        sound = next(p.get_payload(decode=True) for p in form.iter_parts() if p.get_filename())
-        return as_json({"text": sa.transcribe(Audio.read(sound)).text})
-
-    def chat(body, headers):
-        import base64
-
-        asked = json.loads(body)
-        turns = asked["messages"]
-        told = turns.pop(0)["content"] if turns[0]["role"] == "system" else None
-        session = sa.chat(system=told, seed=0)
-        for turn in turns[:-1]:
-            make = user if turn["role"] == "user" else assistant
-            session.history.append(make(turn["content"]))
-        last = turns[-1]["content"]
-        if isinstance(last, str):
-            reply = session.send(text=last)
-        else:
-            reply = session.send(base64.b64decode(last[0]["input_audio"]["data"]))
-        words = reply.text.split(" ")
-        deltas = [{"content": word + " "} for word in words]
-        if "audio" in asked.get("modalities", []):
-            pcm = (reply.audio.resample(24_000).samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
-            deltas.append({"audio": {"data": base64.b64encode(pcm).decode()}})
-        return as_stream(*deltas)
-
-    def speech(body, headers):
-        return 200, "audio/wav", sa.speak(json.loads(body)["input"]).to_wav_bytes()
-
-    return {
-        "/models": models("behind"),
-        "/audio/transcriptions": transcriptions,
-        "/chat/completions": chat,
-        "/audio/speech": speech,
-    }
-
-
 def test_an_endpoint_is_heard_as_the_family_behind_it():
     family = StepAudio(fake_family())
     here = FamilySystem(family)
-    with serve(fake_routes(family)) as url:
+    with serve(behind(family)) as url:
         there = load_system(url + "#behind?voice=ada")
         clip = tone(0.5)
         assert there.transcribe(clip, "en").text == here.transcribe(clip, "en").text
@@ -349,44 +376,6 @@ def test_an_endpoint_is_heard_as_the_family_behind_it():
         expected = here.speak("Good morning.", style=None, seed=0)
         np.testing.assert_allclose(said.audio.samples, expected.audio.samples, atol=1e-4)
         assert {"transcribe", "reply"} <= there.abilities
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["asr", "spoken-qa"])
-def test_nano_behind_http_scores_as_in_process(name, tmp_path):
-    family = pulled_nano()
-    near = run_all(Plan(name, "nano", MINIATURES / name), RunFolder(tmp_path / "near"))
-    with serve(fake_routes(family)) as url:
-        far = run_all(Plan(name, url, MINIATURES / name), RunFolder(tmp_path / "far"))
-    assert not far["failed"]
-    for a, b in zip(near["scores"], far["scores"], strict=True):
-        assert (a["name"], a["value"], a["low"], a["high"]) == (b["name"], b["value"], b["low"], b["high"])
-    assert all(each.difference.difference == 0 for each in compare_runs(tmp_path / "near", tmp_path / "far"))
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(COUNTS) - {"codec"}))
-def test_nano_runs_on_every_miniature_with_the_same_numbers_twice(name, tmp_path):
-    pulled_nano()
-    reports = [
-        run_all(Plan(name, "nano", MINIATURES / name), RunFolder(tmp_path / str(at))) for at in range(2)
-    ]
-    assert reports[0]["done"] == COUNTS[name]
-    assert not reports[0]["failed"]
-    assert not reports[0]["unjudged"]
-    assert reports[0]["scores"] == reports[1]["scores"]
-    assert reports[0]["system"]["weights"]
-
-
-def pulled_nano() -> StepAudio:
-    from stepaudio import hub, load
-
-    for card in ("nano", "whisper-base", "speaker-ge2e", "dnsmos"):
-        if not hub.is_present(hub.load_card(card)):
-            pytest.skip(f"the model {card} is not pulled")
-    return load("nano", pull=False)
 
 
 def test_cli_runs_compares_and_lists(tmp_path):

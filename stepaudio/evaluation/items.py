@@ -64,7 +64,7 @@ class Metric:
     Attributes:
         name: key in `Verdict.scores`.
         title: how the report calls it.
-        better: ``higher`` or ``lower``.
+        better: ``higher``, ``lower``, or ``neither`` for what only describes.
         percent: shown times 100.
         quantile: ``None`` is the ratio of sums over the items, otherwise this quantile of the items' ratios.
         noisy: a time: it differs from run to run, so it is kept apart from the scores.

@@ -1,12 +1,12 @@
 """A language model as judge: one rubric, one JSON verdict, several votes, each asked once and kept."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
-
-from pydantic import ValidationError
 
 from stepaudio.errors import InputError
 from stepaudio.evaluation.http import parse_address, post
@@ -14,7 +14,8 @@ from stepaudio.evaluation.judges.cache import VerdictCache
 from stepaudio.evaluation.judges.rubrics import Opinion, Rubric
 from stepaudio.serving.endpoint import RemoteError
 
-MAX_TOKENS = 400
+MAX_TOKENS = 1000
+"""Of a verdict; room for a model that thinks aloud first."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,13 @@ class LlmJudge:
             return opinion
         answer = post(self.server, "/chat/completions", body=body).json(self.server.url)
         try:
-            said = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            said = choice["message"]["content"]
         except (KeyError, IndexError, TypeError):
             raise RemoteError(f"{self.server.url}: the judge's answer has no content") from None
         opinion = _read(rubric.form, str(said))
+        if opinion is None and choice.get("finish_reason") == "length":
+            raise RemoteError(f"{self.server.url}: the judge's verdict was cut off at {MAX_TOKENS} tokens")
         if opinion is None:
             start = " ".join(str(said).split())[:80]
             raise RemoteError(
@@ -103,12 +107,16 @@ class LlmJudge:
 
 
 def _read(form: type[Opinion], text: str) -> dict[str, Any] | None:
-    """Return the verdict in `text`, tolerating a code fence around it, or ``None``."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        return form.model_validate_json(text[start : end + 1]).model_dump()
-    except ValidationError:
-        return None
+    """Return the last object in `text` that is of the form, whatever stands around it, or ``None``."""
+    found, at = None, text.find("{")
+    decoder = json.JSONDecoder()
+    while at >= 0:
+        end = at + 1
+        with suppress(ValueError):  # a ValidationError is one
+            _, whole = decoder.raw_decode(text, at)
+            found, end = form.model_validate_json(text[at:whole]).model_dump(), whole
+        at = text.find("{", end)
+    return found
 
 
 def _count(votes: tuple[dict[str, Any], ...]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Opinion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    reason: str = Field(max_length=2000)
+    reason: str = Field(max_length=600)
 
 
 class DialogueOpinion(Opinion):

@@ -32,7 +32,7 @@ class Compared:
     @property
     def winner(self) -> str:
         """``A`` or ``B`` where the difference is significant, else empty."""
-        if self.adjusted >= LEVEL or self.difference.difference == 0:
+        if self.adjusted >= LEVEL or self.difference.difference == 0 or self.metric.better == "neither":
             return ""
         return "B" if (self.difference.difference > 0) == (self.metric.better == "higher") else "A"
 

@@ -102,7 +102,7 @@ def worst(
             for id, given in scores.items()
             if metric.name in given and given[metric.name][1] and id in verdicts
         }
-        if metric.noisy or len(set(ratios.values())) < 2:
+        if metric.noisy or metric.better == "neither" or len(set(ratios.values())) < 2:
             continue
         order = sorted(ratios, key=lambda id: (ratios[id] if metric.better == "higher" else -ratios[id], id))
         return [

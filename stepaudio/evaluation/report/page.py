@@ -61,7 +61,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> str:
         cells = "".join(
             f'<td class="n">{escape(cell)}</td>' for cell in (written(row), interval, str(row["n"]))
         )
-        arrow = "higher is better" if row["better"] == "higher" else "lower is better"
+        arrow = "describes only" if row["better"] == "neither" else f"{row['better']} is better"
         lines.append(f'<tr><td title="{arrow}">{escape(row["title"])}</td>{cells}</tr>')
     return "".join(lines) + "</table>"
 

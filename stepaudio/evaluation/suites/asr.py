@@ -4,6 +4,7 @@ Layouts, recognised by what is there:
 
 - ``manifest.jsonl``: objects with ``audio`` and ``text``, perhaps ``group`` and ``language``;
 - LibriSpeech: ``*.trans.txt`` files of ``ID TEXT`` beside ``ID.flac``;
+- LibriSpeech on the hub: parquet files with ``audio``, ``text`` and ``id``;
 - AISHELL: ``transcript/aishell_transcript_*.txt`` of ``ID TEXT`` and ``wav/**/ID.wav`` (its part ``test``).
 """
 
@@ -14,6 +15,7 @@ from stepaudio.evaluation.items import Item, Metric, Output, Verdict
 from stepaudio.evaluation.metrics.text import counts_characters, normalise, text_errors
 from stepaudio.evaluation.suites.base import Bench, Stage, Suite, output_of
 from stepaudio.evaluation.suites.layout import check_fields, check_sound, read_json_lines, wrong
+from stepaudio.evaluation.suites.tables import read_sound_tables
 from stepaudio.evaluation.systems.base import Ability
 
 
@@ -32,14 +34,19 @@ class AsrSuite(Suite):
         )
 
     def read(self, data: Path) -> list[Item]:
-        """Read any of the three layouts."""
+        """Read any of the four layouts."""
         if (data / "manifest.jsonl").is_file():
             return self._manifest(data)
         if scripts := sorted(data.rglob("*.trans.txt")):
             return self._librispeech(data, scripts)
         if scripts := sorted(data.glob("transcript/aishell_transcript_*.txt")):
             return self._aishell(data, scripts[0])
-        raise wrong(data, "manifest.jsonl, or LibriSpeech's *.trans.txt, or AISHELL's transcript/ and wav/")
+        if files := sorted(data.rglob("*.parquet")):
+            return self._tables(data, files)
+        raise wrong(
+            data,
+            "manifest.jsonl, or LibriSpeech's *.trans.txt or *.parquet, or AISHELL's transcript/ and wav/",
+        )
 
     def perform(self, item: Item, stage: Stage) -> Output:
         """Transcribe the clip."""
@@ -97,6 +104,13 @@ class AsrSuite(Suite):
             for key, text in _pairs(script):
                 sound = (script.parent / f"{key}.flac").relative_to(data)
                 items.append(self._item(data, str(sound), text, str(script)))
+        return items
+
+    def _tables(self, data: Path, files: list[Path]) -> list[Item]:
+        items = []
+        for row in read_sound_tables(data, files, ["id", "text"]):
+            item = self._item(data, row["audio"], str(row["text"]), f"{data}: {row['id']}")
+            items.append(Item(str(row["id"]), item.group, item.content))
         return items
 
     def _aishell(self, data: Path, script: Path) -> list[Item]:

@@ -1,6 +1,7 @@
 """What every suite is: a strict YAML description and a class that reads, performs and judges its items."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,6 +30,7 @@ class SuiteConfig(BaseModel):
         title: one line.
         about: where it comes from, its licence and its paper.
         dataset: ``owner/name`` on the hub, or empty when there is no public one.
+        dataset_files: patterns of the files to fetch of it; empty for all.
         language: of the speech in it, ISO 639-1; empty leaves it to whoever listens.
         seed: for systems that sample.
     """
@@ -40,6 +42,7 @@ class SuiteConfig(BaseModel):
     title: str
     about: str = ""
     dataset: str = ""
+    dataset_files: tuple[str, ...] = ()
     language: str = "en"
     seed: int = 0
 
@@ -114,6 +117,7 @@ class Stage:
         self.system = system
         self.data = data
         self._askers: dict[str, StepAudio] = {}
+        self._kept: dict[Any, Any] = {}
 
     def sound(self, name: str) -> Audio:
         """Read a sound of the data folder.
@@ -131,6 +135,12 @@ class Stage:
 
             self._askers[model] = load(model)
         return self._askers[model].speak(text, seed=seed)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` gives, and the same again for the same `key`: for what several items share."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 class Suite(ABC):

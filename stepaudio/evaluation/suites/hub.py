@@ -22,7 +22,8 @@ def data_folder(config: SuiteConfig, given: Path | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(config.dataset, repo_type="dataset"))
+        patterns = list(config.dataset_files) or None
+        return Path(snapshot_download(config.dataset, repo_type="dataset", allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(

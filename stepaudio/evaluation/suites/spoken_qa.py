@@ -1,7 +1,8 @@
 """Spoken questions with known answers: LLaMA Questions, Web Questions and the like.
 
 Layouts: ``questions.jsonl`` of ``question`` and ``answers`` (a list; any is enough), with ``audio``
-where the question was recorded, ``id`` and ``category`` if known, anything else ignored; or
+where the question was recorded, ``id`` and ``category`` if known, anything else ignored; parquet files of
+``audio``, ``question`` and ``answer`` or ``answers`` (so the hub has LLaMA and Spoken Web Questions); or
 WebQuestions' own ``*.json``: a list of ``utterance`` and ``targetValue``. A question that exists as text
 only is spoken by a voice of ours.
 """
@@ -16,6 +17,7 @@ from stepaudio.evaluation.judges.rubrics import CORRECT
 from stepaudio.evaluation.metrics.answers import contains_answer, exact_match, token_f1
 from stepaudio.evaluation.suites.base import Bench, JudgedByEar, Stage, Suite, output_of
 from stepaudio.evaluation.suites.layout import check_fields, check_sound, read_json, read_json_lines, wrong
+from stepaudio.evaluation.suites.tables import column_names, read_sound_tables
 from stepaudio.evaluation.systems.base import Conversation
 from stepaudio.lm.prompts.messages import Message, system, user
 
@@ -52,12 +54,28 @@ class SpokenQaSuite(Suite):
         )
 
     def read(self, data: Path) -> list[Item]:
-        """Read either layout."""
+        """Read any of the three layouts."""
         if (data / "questions.jsonl").is_file():
             return self._questions(data, data / "questions.jsonl")
         if files := sorted(data.glob("*.json")):
             return [item for path in files for item in self._webquestions(path)]
-        raise wrong(data, "questions.jsonl of question and answers, or WebQuestions' *.json")
+        if files := sorted(data.rglob("*.parquet")):
+            return self._tables(data, files)
+        expected = (
+            "questions.jsonl of question and answers, or *.parquet of audio, question and answer(s), or "
+        )
+        raise wrong(data, expected + "WebQuestions' *.json")
+
+    def _tables(self, data: Path, files: list[Path]) -> list[Item]:
+        items = []
+        several = "answers" in column_names(files[0])
+        for row in read_sound_tables(data, files, ["question", "answers" if several else "answer"]):
+            answers = row["answers"] if several else [row["answer"]]
+            if not isinstance(answers, list) or not all(isinstance(each, str) and each for each in answers):
+                raise InputError(f"{data}: {row['audio']}: the answers must be texts")
+            content = {"question": str(row["question"]), "answers": answers, "audio": row["audio"]}
+            items.append(Item(Path(row["audio"]).stem, "", content))
+        return items
 
     def _questions(self, data: Path, path: Path) -> list[Item]:
         items = []
