@@ -17,7 +17,7 @@ from stepaudio.training.engine.check import Checker, allowed
 from stepaudio.training.engine.edits import Edit, Shift
 from stepaudio.training.engine.jobs import Checking, Making
 from stepaudio.training.engine.plan import Planner, is_held_out, known_voices, read_lines
-from stepaudio.training.engine.recipe import Check, Recipe, load_recipe
+from stepaudio.training.engine.recipe import Check, Recipe, load_recipe, with_texts
 from stepaudio.training.engine.report import as_text, report
 from stepaudio.training.engine.sentences import fill
 from stepaudio.training.engine.shards import finished, read_facts, read_takes, shard_folder
@@ -100,6 +100,15 @@ def test_a_take_depends_on_its_number_only_and_held_out_texts_are_never_used() -
     for take in (Planner(plain, lines, known_voices(recipe)).take(index) for index in range(50)):
         assert (take.text, take.voices) == (takes[take.id].text, takes[take.id].voices)
         assert take.style is None
+
+
+def test_the_recipe_plans_the_corpus_that_nano_was_trained_on(shared: Path) -> None:
+    planner = Planner.load(with_texts(load_recipe(RECIPE), shared / "data" / "text"))
+    first, second = planner.take(0), planner.take(1)
+    assert first.text == "I'd like to order a normal latte and let's get it to go."
+    assert first.voices == {"af_nicole": 0.474, "am_michael": 0.526}
+    assert first.set == "taskmaster4_coffee_dialog_turns"
+    assert second.text == "About 325,872 people live 38 km from Madrid."
 
 
 def test_a_missing_text_or_voice_is_one_line(recipe: Recipe) -> None:
@@ -219,7 +228,8 @@ def test_the_check_forgives_one_word_and_no_silence(monkeypatch) -> None:
 def test_a_teacher_that_fails_ends_the_run_with_its_reason(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="RuntimeError: no voice today"):
         make(recipe, tmp_path, 1, Mute)
-    assert report(tmp_path)["rejection"] == 1.0
+    # Nothing is finished: with a teacher that works the same shards are made.
+    assert not list(finished(tmp_path))
 
 
 def test_a_corpus_without_facts_can_be_counted(recipe: Recipe, tmp_path: Path) -> None:
