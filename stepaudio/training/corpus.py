@@ -73,7 +73,7 @@ def analyse_known(sound: np.ndarray, pitch: np.ndarray) -> WorldFrames:
 
     Args:
         sound: (n,) at 24 kHz.
-        pitch: (m,) Hz at 80 Hz, the values between ticks' halves; small where unvoiced.
+        pitch: (m,) Hz at 80 Hz, each at the middle of its 12.5 ms; small where unvoiced.
     """
     import pyworld
 
@@ -101,8 +101,8 @@ def features(clips: Iterable[Heard], encoder: Encoder, speakers: Embedder) -> di
     wanted = []
     for clip in clips:
         audio = clip.audio.resample(RATE)
-        known = clip.pitch is not None
-        frames = analyse_known(audio.samples, clip.pitch) if known else analyse(audio, method="harvest")  # type: ignore[arg-type]
+        pitch = clip.pitch
+        frames = analyse(audio, method="harvest") if pitch is None else analyse_known(audio.samples, pitch)
         worlds[clip.key] = frames.to_array()
         wanted.append(Wanted(clip.key, audio.resample(ENCODER_RATE).samples))
         start = Audio(audio.samples[: SPEAKER_SECONDS * RATE], RATE)
@@ -120,13 +120,14 @@ class Extracting:
     """Makes the job that turns shards into features; a task holds the shard's ``folder``.
 
     Attributes:
-        threads: of the encoder.
+        threads: of the encoders; torch's hold for the whole process.
     """
 
     threads: int = 1
 
     def __call__(self) -> Job:
         """Load the encoders of the cards ``whisper-tiny.en`` and ``speaker-ge2e``."""
+        import torch
         from safetensors.numpy import save
 
         from stepaudio import hub
@@ -134,6 +135,7 @@ class Extracting:
         from stepaudio.features.whisper import WhisperFeatures
         from stepaudio.training.engine.shards import read_takes
 
+        torch.set_num_threads(self.threads)  # one shard a process: more of them is the better way
         encoder = WhisperFeatures(hub.folder("whisper-tiny.en"), self.threads)
         speakers = SpeakerEncoder.load(hub.folder(CARD))
 

@@ -18,7 +18,7 @@ class Edit(BaseModel):
         name: of the style.
         pitch: factor on F0.
         range: factor on the distance of log-F0 from its median.
-        energy: added to the teacher's energy, which is logarithmic; the sound follows by a part of it.
+        energy: added to the teacher's energy, which is logarithmic; the sound follows little (1 is 0.4 dB).
         voiced: without it, F0 is 0 and the teacher whispers.
     """
 

@@ -11,13 +11,13 @@ import numpy as np
 from stepaudio.audio import Audio
 from stepaudio.audio.writing import encoded
 from stepaudio.decoder.kokoro_graph import SAMPLE_RATE
-from stepaudio.errors import InputError, StepAudioError
+from stepaudio.errors import InputError, ModelError, StepAudioError
 from stepaudio.training.engine.check import Checker, Ears, Finding
 from stepaudio.training.engine.plan import TEACHER_CARD, VOICES_CARD, PlannedTake
 from stepaudio.training.engine.recipe import Recipe
 from stepaudio.training.engine.shards import pack, read_takes
 from stepaudio.training.engine.teacher import Kokoro, Runner, Teacher
-from stepaudio.workers.work import Job, Result, Task
+from stepaudio.workers.work import Job, Result, Task, failure
 
 Row = dict[str, Any]
 _SHORTEST_TOKENS = 3
@@ -93,11 +93,16 @@ class ShardMaker:
     checker: Checker | None
 
     def make(self, task: Task) -> Result:
-        """Make the takes of a shard; one that fails is dropped with the reason."""
+        """Make the takes of a shard; one that fails is dropped with the reason.
+
+        A shard fails as a whole, so that it is tried again another day, if a model is not usable or if not a
+        single take could be said.
+        """
         started = time.perf_counter()
         suffix = f".{self.recipe.format}"
         rows: list[Row] = []
         dropped: list[Row] = []
+        failed: list[Row] = []
         sounds: dict[str, bytes] = {}
         for at, content in enumerate(task.content["takes"]):
             take = PlannedTake.model_validate(content)
@@ -108,14 +113,17 @@ class ShardMaker:
                 if self.checker is not None:
                     finding = self.checker(sound, take.text, take.language, len(row["ids"]))
                 data = encoded(Audio(np.clip(sound, -1, 1), SAMPLE_RATE), suffix)
+            except ModelError as error:
+                return failure(task.id, error, attempts=1)
             # One sentence must not end a night's work; what is wrong is in the report.
             except Exception as error:
-                known = isinstance(error, StepAudioError)
-                reason = str(error) if known else f"{type(error).__name__}: {error}"
-                dropped.append({"id": take.id, "set": take.set, "text": take.text, "reason": reason[:300]})
+                failed.append(unsaid(take, error))
                 continue
             if sort(row, finding, rows, dropped):
                 sounds[row["audio"]] = data
+        if failed and not rows and not dropped:
+            return failure(task.id, failed[-1]["reason"], attempts=1)
+        dropped += failed
         spent = round(time.perf_counter() - started, 2)
         record = {"id": task.id, "ok": True, "rows": rows, "dropped": dropped, "spent_s": spent}
         return Result(task.id, record, pack(sounds))
@@ -147,6 +155,14 @@ class ShardMaker:
             "seconds": round(len(sound) / SAMPLE_RATE, 3),
         }
         return row, sound
+
+
+def unsaid(take: PlannedTake, error: Exception) -> Row:
+    """What is told of a take that could not be said."""
+    known = isinstance(error, StepAudioError)
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    facts: Row = {key: value for key, value in take.model_dump(exclude_none=True).items() if key in _TOLD}
+    return facts | {"reason": " ".join(reason.split())[:300]}
 
 
 def sort(row: Row, finding: Finding, kept: list[Row], dropped: list[Row]) -> bool:
@@ -182,4 +198,6 @@ def load_whisper(card: str, threads: int = 1) -> Ears:
     from stepaudio import hub
     from stepaudio.recognition import WhisperEars
 
-    return WhisperEars(hub.folder(card), threads=threads)
+    ears = WhisperEars(hub.folder(card), threads=threads)
+    ears.load()  # what is wrong with it shows before any work is done
+    return ears

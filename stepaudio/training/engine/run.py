@@ -72,7 +72,7 @@ def make(
         job: makes them.
         facts: provenance, written to each shard.
         out: the corpus.
-        hours: of kept takes; the last shard may exceed it.
+        hours: of kept takes; the last shards may exceed it.
         executor: the workers.
         tell: told after every shard.
 

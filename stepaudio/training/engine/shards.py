@@ -90,7 +90,7 @@ def write_shard(
     folder = shard_folder(out, number)
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in unpack(sounds):
-        (folder / name).write_bytes(data)
+        write_atomically(folder / name, data)
     write_facts(folder, facts)
     write_takes(folder, rows)
 
