@@ -11,7 +11,8 @@ from engine_fakes import Hopeful, Humming, Mute, hopeful, killing
 
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
-from stepaudio.training.corpus import Heard, analyse_known, features, load_shard
+from stepaudio.training.clips import load_shards
+from stepaudio.training.corpus import Heard, analyse_known, describe, features
 from stepaudio.training.engine import run
 from stepaudio.training.engine.check import Checker, allowed
 from stepaudio.training.engine.edits import Edit, Shift
@@ -265,7 +266,8 @@ def test_features_of_a_shard_are_whole_groups_with_known_phonemes(recipe: Recipe
         f"{row['audio'][:3]}.{part}" for row in rows for part in ("whisper", "world", "speaker")
     }
     save_file(tensors, tmp_path / "shard-00000.st")
-    read = load_shard(tmp_path / "shard-00000.st", rows)
+    (tmp_path / "shard-00000.json").write_text(json.dumps(describe(rows)), "utf-8")
+    read = load_shards(tmp_path, ["shard-*"])
     assert [clip.name for clip in read] == [f"shard-00000/{row['audio'][:3]}" for row in rows]
     for clip, row in zip(read, rows, strict=True):
         assert len(clip.world) == 12 * clip.groups

@@ -60,7 +60,8 @@ def test_another_graph_is_an_error(folder: Path, tmp_path: Path) -> None:
 def test_two_takes_of_the_real_teacher(folder: Path, tmp_path: Path) -> None:
     from test_engine import RECIPE
 
-    from stepaudio.training.corpus import Extracting, features_path, load_shard
+    from stepaudio.training.clips import load_shards
+    from stepaudio.training.corpus import Extracting
     from stepaudio.training.engine import jobs, run
     from stepaudio.training.engine.plan import Planner
     from stepaudio.training.engine.recipe import load_recipe
@@ -80,6 +81,6 @@ def test_two_takes_of_the_real_teacher(folder: Path, tmp_path: Path) -> None:
     (_, shard), *_ = finished(out)
     assert read_facts(shard)["teacher"]["licence"]
     run.extract(out, tmp_path / "features", Extracting(), InProcess())
-    clips = load_shard(features_path(tmp_path / "features", shard.name), read_takes(shard))
+    clips = load_shards(tmp_path / "features", [shard.name])
     assert len(clips) == len(read_takes(shard))
     assert all(clip.whisper.shape[1] == 384 for clip in clips)

@@ -17,9 +17,9 @@ from stepaudio.evaluation.judges.llm import LlmJudge
 from stepaudio.evaluation.report.compare import compare_runs
 from stepaudio.evaluation.runner.folder import RunFolder
 from stepaudio.evaluation.runner.jobs import JudgeSpec
-from stepaudio.workers.journal import read_journal
 from stepaudio.evaluation.runner.steps import Plan, run_all
 from stepaudio.evaluation.suites import list_suites, load_suite
+from stepaudio.workers.journal import read_journal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent

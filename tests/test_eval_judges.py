@@ -17,8 +17,8 @@ from stepaudio.evaluation.judges.rubrics import CORRECT, DIALOGUE, RUBRICS
 from stepaudio.evaluation.runner.folder import RunFolder
 from stepaudio.evaluation.runner.jobs import JudgeSpec
 from stepaudio.evaluation.runner.steps import Plan, run_all
-from stepaudio.workers.work import Patience
 from stepaudio.serving.endpoint import RemoteError
+from stepaudio.workers.work import Patience
 
 MINIATURES = Path(__file__).parent.parent / "evals" / "miniatures"
 NAPPING = "python:eval_fakes:Napping"

@@ -18,11 +18,11 @@ from eval_server import as_json, models, serve
 from test_eval_runner import check_whole, journals, plan_of, start_run
 
 from stepaudio.errors import InputError
-from stepaudio.workers.cluster import RayCluster
 from stepaudio.evaluation.runner.folder import RunFolder
+from stepaudio.evaluation.runner.steps import run_all
+from stepaudio.workers.cluster import RayCluster
 from stepaudio.workers.journal import read_journal
 from stepaudio.workers.local import InProcess
-from stepaudio.evaluation.runner.steps import run_all
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow

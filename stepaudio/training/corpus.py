@@ -4,15 +4,16 @@
         KEY.whisper  (6 G, width) float16, 50 Hz, encoder features
         KEY.world    (12 G, 45) float32, 100 Hz, WORLD frames
         KEY.speaker  (256,) float32, GE2E embedding of length 1
+    features/shard-00012.json  what is said, by whom, and the teacher's timing
 
 G is the number of whole groups of 120 ms. The teacher's F0 is known, so nothing needs to guess it.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -149,6 +150,22 @@ class Extracting:
             return Result(task.id, {"id": task.id, "ok": True, "tensors": len(tensors)}, save(tensors))
 
         return extract
+
+
+def describe(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What `clips.read_takes` reads beside a shard's features, of the takes of the engine."""
+    return [
+        {
+            "key": Path(row["audio"]).stem,
+            "text": row["text"],
+            "who": json.dumps(row["voices"], sort_keys=True),
+            "ids": row["ids"],
+            "durations": row["durations"],
+            "offset": 0.0,
+            "speed": row["speed"],
+        }
+        for row in rows
+    ]
 
 
 def features_path(folder: Path, shard: str) -> Path:

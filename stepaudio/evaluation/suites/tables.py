@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from stepaudio.errors import InputError
-from stepaudio.workers.journal import write_atomically
 from stepaudio.evaluation.suites.layout import SOUNDS
+from stepaudio.workers.journal import write_atomically
 
 FOLDER = "sounds"
 _BATCH = 256  # rows in memory at once

@@ -1,5 +1,6 @@
 """Shards put to workers until there are hours enough; what is finished is never done again."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepaudio.errors import InputError, ModelError
-from stepaudio.training.corpus import Extracting, features_path
+from stepaudio.training.corpus import Extracting, describe, features_path
 from stepaudio.training.engine.jobs import Checking, Making
 from stepaudio.training.engine.plan import Planner
 from stepaudio.training.engine.recipe import Recipe
@@ -146,7 +147,10 @@ def extract(out: Path, features: Path, job: Extracting, executor: Executor, tell
         }
 
         def keep(name: str, record: dict[str, Any], data: bytes | None) -> int:
-            write_atomically(features_path(features, name), data or b"")
+            path = features_path(features, name)
+            takes = json.dumps(describe(read_takes(folders[name])), ensure_ascii=False)
+            write_atomically(path.with_suffix(".json"), takes.encode())
+            write_atomically(path, data or b"")
             return 0
 
         return _each(folders, job, executor, keep, tell)
