@@ -29,7 +29,7 @@ class VoiceInfo:
         language: BCP 47 tag of the accent it was made for, for example ``en-us``.
         gender: ``female``, ``male`` or ``mixed``.
         licence: SPDX identifier of the voice.
-        consent: how the speaker agreed, or ``synthetic`` where there is none.
+        consent: how the speaker agreed (`stepaudio.cloning.consent`), or ``synthetic`` where there is none.
         source: where it comes from.
         transcript: what is said in the clip it was made of, for the families that prompt with it.
     """
@@ -43,6 +43,13 @@ class VoiceInfo:
     consent: str = "synthetic"
     source: str = ""
     transcript: str = ""
+
+    @property
+    def consent_kind(self) -> str:
+        """How we know that the speaker agreed: ``read``, ``declared``, ``synthetic`` or ``unknown``."""
+        from stepaudio.cloning.consent import consent_kind
+
+        return consent_kind(self.consent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +161,7 @@ def find_voice(name: str, family: str | None = None) -> Voice:
     text = name.strip()
     if text.endswith(SUFFIX):
         return _of_family(Voice.load(text), family)
-    path = _named(text)
+    path = file_of(text)
     if path is not None:
         return _of_family(Voice.load(path), family)
     if "+" in text or "*" in text:
@@ -195,8 +202,14 @@ def user_folder() -> Path:
     return Cache.default().root / "voices"
 
 
-def _named(name: str) -> Path | None:
-    if not _NAME.fullmatch(name) or ".." in name:
+def is_name(name: str) -> bool:
+    """Whether `name` can be the name of a voice, and of its file."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name and not name.endswith(SUFFIX)
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a voice by its name, the user's before a shipped one; ``None`` where there is none."""
+    if not is_name(name):
         return None
     paths = (folder / f"{name}{SUFFIX}" for folder in (user_folder(), shipped_folder()))
     return next((path for path in paths if path.is_file()), None)

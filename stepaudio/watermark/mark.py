@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stepaudio.audio import Audio
+from stepaudio.errors import ModelError
 from stepaudio.watermark.network import N_FFT, RATE, REACH_S, PerthNet
 
 CARD = "watermark-perth"
@@ -136,6 +137,24 @@ class Watermark:
         mark = self.load().residual(torch.from_numpy(padded)).numpy()[: len(wide)]
         narrow = Audio(mark, RATE).resample(rate).samples[: len(samples)]
         return np.pad(narrow, (0, len(samples) - len(narrow)))
+
+
+def load_watermark(*, pull: bool = True) -> Watermark:
+    """Return the watermark of the card.
+
+    Args:
+        pull: whether the network may be used where its weights are not here.
+
+    Raises:
+        ModelError: the weights cannot be had.
+    """
+    from stepaudio import hub
+
+    try:
+        return Watermark(hub.ensure(CARD, pull=pull)[CARD])
+    except ModelError as error:
+        how = "watermark=False (--no-watermark) speaks without it"
+        raise ModelError(f"the watermark's weights are missing: {error}; {how}") from error
 
 
 def _grid(rate: int) -> tuple[int, int]:
