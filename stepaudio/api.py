@@ -1,10 +1,12 @@
 """The front door: `load` a family, then transcribe, speak, stream and chat."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepaudio.audio import Audio, concat
+from stepaudio.cloning.parts import CloningParts
 from stepaudio.dialogue.chat import Chat, Source, transcribe
 from stepaudio.errors import InputError
 from stepaudio.families.base import Codec, Family, Listener, SpeechCodes, TagReader
@@ -13,8 +15,10 @@ from stepaudio.tools.call import TIMEOUT_S
 from stepaudio.tools.registry import Tool, Toolbox
 
 if TYPE_CHECKING:
+    from stepaudio.cloning.consent import Consent
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
+    from stepaudio.watermark.mark import Watermark
 
 
 def load(
@@ -45,7 +49,7 @@ def load(
     from stepaudio.families.registry import load_family
 
     options = Options(device, server, server_model, ears)
-    return StepAudio(load_family(name, pull=pull, options=options))
+    return StepAudio(load_family(name, pull=pull, options=options), pull=pull)
 
 
 def _read(source: Source) -> Audio:
@@ -59,10 +63,15 @@ class StepAudio:
     """A loaded family behind the verbs: transcribe, speak, stream, clone, tokenize, detokenize, chat.
 
     Weights are read when a verb first needs them. One object may serve many chats, one call at a time.
+
+    Args:
+        family: the loaded family.
+        pull: whether what cloning needs besides (speaker encoder, watermark) may be fetched at first use.
     """
 
-    def __init__(self, family: Family):
+    def __init__(self, family: Family, *, pull: bool = True):
         self.family = family
+        self._parts = CloningParts(pull)
 
     @property
     def name(self) -> str:
@@ -94,9 +103,11 @@ class StepAudio:
         voice: "str | Voice | None" = None,
         style: "str | Style | None" = None,
         seed: int | None = None,
+        watermark: bool | None = None,
     ) -> Audio:
         """Say `text` and return the whole speech; see `stream` for the arguments and errors."""
-        return concat(list(self.stream(text, voice=voice, style=style, seed=seed, early=False)))
+        chunks = self.stream(text, voice=voice, style=style, seed=seed, watermark=watermark, early=False)
+        return concat(list(chunks))
 
     def stream(
         self,
@@ -105,6 +116,7 @@ class StepAudio:
         voice: "str | Voice | None" = None,
         style: "str | Style | None" = None,
         seed: int | None = None,
+        watermark: bool | None = None,
         early: bool = True,
     ) -> Iterator[Audio]:
         """Say `text`, yielding the speech in chunks as it is made.
@@ -114,11 +126,13 @@ class StepAudio:
             voice: a voice's name, a mix such as ``ada*0.6+ben*0.4``, a voice file, or a `Voice`.
             style: tags such as ``"slow"``, or a `Style`.
             seed: makes the result repeatable where the model samples.
+            watermark: whether the speech gets an inaudible mark; by default a cloned voice's does.
             early: cut the first clauses short, so that the first chunk comes soon; without it the whole
                 takes a little less work.
 
         Raises:
             InputError: nothing in `text` can be said, or the voice or a tag is unknown.
+            ModelError: the speech is to be marked, and the watermark's weights cannot be had.
         """
         from stepaudio.speech.split import EVENLY, RAMP
         from stepaudio.speech.stream import SpeechStream
@@ -126,10 +140,10 @@ class StepAudio:
         manner, mouth = self.style(style), self.family.mouth
         if isinstance(mouth, TagReader):
             text, manner = mouth.read_tags(text, manner)
-        speech = SpeechStream(
-            mouth, voice=self.voice(voice), style=manner, seed=seed, ramp=RAMP if early else EVENLY
-        )
-        yield from speech.run([text])
+        speaker = self.voice(voice)
+        speech = SpeechStream(mouth, voice=speaker, style=manner, seed=seed, ramp=RAMP if early else EVENLY)
+        mark = self.watermark(speaker, watermark)
+        yield from speech.run([text]) if mark is None else mark.run(speech.run([text]))
 
     def tokenize(self, source: Source) -> SpeechCodes:
         """Return the codes of one clip.
@@ -144,34 +158,81 @@ class StepAudio:
         return self.codec.encode(_read(source))
 
     def detokenize(
-        self, codes: SpeechCodes, *, voice: "str | Voice | None" = None, seed: int | None = None
+        self,
+        codes: SpeechCodes,
+        *,
+        voice: "str | Voice | None" = None,
+        seed: int | None = None,
+        watermark: bool | None = None,
     ) -> Audio:
         """Return the sound of `codes` in a voice; the same seed gives the same sound.
+
+        Args:
+            codes: of this family.
+            voice: as for `stream`.
+            seed: makes the result repeatable.
+            watermark: as for `stream`.
 
         Raises:
             InputError: this model has no codes, or `codes` are not its own; the voice is unknown.
         """
-        return self.codec.decode(codes, voice=self.voice(voice), seed=seed)
+        speaker = self.voice(voice)
+        mark = self.watermark(speaker, watermark)
+        sound = self.codec.decode(codes, voice=speaker, seed=seed)
+        return sound if mark is None else mark.mark(sound)
 
     def clone(
-        self, source: Source, *, transcript: str | None = None, name: str | None = None, consent: str = ""
+        self,
+        source: Source,
+        *,
+        transcript: str | None = None,
+        name: str | None = None,
+        consent: "Source | Consent | None" = None,
+        check: bool = True,
     ) -> "Voice":
-        """Make a voice of a clip of a few seconds; save it with ``voice.save("me.safetensors")``.
+        """Make a voice of a clip of 3 to 15 s; save it with ``voice.save("me.safetensors")``.
 
         Args:
             source: a path, encoded bytes, or `Audio` of one speaker.
             transcript: exactly what is said; a model that needs it listens itself when there is none.
             name: of the voice; by default that of the file.
-            consent: how the speaker agreed; kept in the voice.
+            consent: a recording in which the speaker reads the sentence that ``stepaudio voices consent`` (in
+                Python: ``Challenges.default().ask()``) gave, or ``Consent.declared("how")``; both are in
+                `stepaudio.cloning.consent`. The voice keeps which it was.
+            check: whether the clip is checked first; what is merely not good is a `CloneWarning`.
 
         Raises:
-            AudioError: the clip cannot be read or used.
-            InputError: this model cannot clone voices.
+            AudioError: the clip cannot be read or used: silent, too short, music, two people.
+            InputError: this model cannot clone voices, or the speaker's consent is missing or not given.
+            ModelError: the speaker encoder's weights are needed and cannot be had.
         """
+        from stepaudio.cloning.consent import Consent
+        from stepaudio.cloning.make import clone_voice
+
         if self.family.cloner is None:
             raise InputError(f"{self.name} cannot clone voices; {_OFFICIAL} can")
-        named = name or (Path(source).stem if isinstance(source, str | Path) else "clone")
-        return self.family.cloner.clone(_read(source), name=named, transcript=transcript, consent=consent)
+        return clone_voice(
+            self.family.cloner,
+            self.family.ears,
+            _read(source),
+            name=name or (Path(source).stem if isinstance(source, str | Path) else "clone"),
+            transcript=transcript,
+            consent=consent if consent is None or isinstance(consent, Consent) else _read(consent),
+            check=check,
+            encoder=self._parts.encoder,
+        )
+
+    def watermark(self, voice: "Voice", wanted: bool | None = None) -> "Watermark | None":
+        """Return what marks the speech of `voice`, or ``None`` where it is not to be marked.
+
+        Args:
+            voice: who speaks.
+            wanted: whether it is to be marked; ``None`` marks voices that were cloned, and no others.
+
+        Raises:
+            ModelError: its weights cannot be had.
+        """
+        return self._parts.watermark(voice, wanted)
 
     def translate(
         self, source: Source, to: str, *, voice: "str | Voice | None" = None, seed: int | None = None
@@ -189,7 +250,9 @@ class StepAudio:
         """
         listener = self._listener("translate")
         spoken = None if voice is None else self.voice(voice)
-        return listener.translate(_read(source), to, voice=spoken, seed=seed)
+        mark = None if spoken is None else self.watermark(spoken)
+        reply = listener.translate(_read(source), to, voice=spoken, seed=seed)
+        return reply if mark is None or reply.audio is None else replace(reply, audio=mark.mark(reply.audio))
 
     def caption(self, source: Source) -> str:
         """Describe the events heard in a clip; raises `InputError` when this model cannot."""
@@ -221,6 +284,7 @@ class StepAudio:
         seed: int | None = None,
         tools: "Sequence[Callable[..., Any] | Tool]" = (),
         tool_timeout_s: float = TIMEOUT_S,
+        watermark: bool | None = None,
     ) -> Chat:
         """Start a conversation; each keeps its own history.
 
@@ -232,13 +296,21 @@ class StepAudio:
             seed: makes the speech of the replies repeatable.
             tools: functions that the model may call, with types and a docstring (``stepaudio.tools``).
             tool_timeout_s: how long a call may take.
+            watermark: as for `stream`.
 
         Raises:
             InputError: a function cannot be a tool, or this model calls none; a voice or tag is unknown.
         """
+        speaker = self.voice(voice)
+        mark = self.watermark(speaker, watermark)
+        family = self.family
+        if mark is not None:
+            from stepaudio.watermark.boxes import marked
+
+            family = marked(family, mark)
         return Chat(
-            self.family,
-            voice=self.voice(voice),
+            family,
+            voice=speaker,
             style=self.style(style),
             system=system,
             language=language,

@@ -31,7 +31,7 @@ class VoiceInfo:
         language: BCP 47 tag of the accent it was made for, for example ``en-us``.
         gender: ``female``, ``male`` or ``mixed``.
         licence: SPDX identifier of the voice.
-        consent: how the speaker agreed, or ``synthetic`` where there is none.
+        consent: how the speaker agreed (`stepaudio.cloning.consent`), or ``synthetic`` where there is none.
         source: where it comes from.
         transcript: what is said in the clip it was made of, for the families that prompt with it.
     """
@@ -45,6 +45,13 @@ class VoiceInfo:
     consent: str = "synthetic"
     source: str = ""
     transcript: str = ""
+
+    @property
+    def consent_kind(self) -> str:
+        """How we know that the speaker agreed: ``read``, ``declared``, ``synthetic`` or ``unknown``."""
+        from stepaudio.cloning.consent import consent_kind
+
+        return consent_kind(self.consent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +166,7 @@ def find_voice(name: str, family: str | None = None) -> Voice:
     text = name.strip()
     if text.endswith(SUFFIX):
         return _of_family([Path(text)], family)
-    if paths := _named(text):
+    if paths := files_of(text):
         return _of_family(paths, family)
     if "+" in text or "*" in text:
         return mix({find_voice(part, family): weight for part, weight in parse_mix(text).items()})
@@ -199,9 +206,14 @@ def user_folder() -> Path:
     return Cache.default().root / "voices"
 
 
-def _named(name: str) -> list[Path]:
-    """Files of that name: the user's own first."""
-    if not _NAME.fullmatch(name) or ".." in name:
+def is_name(name: str) -> bool:
+    """Whether `name` can be the name of a voice, and of its file."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name and not name.endswith(SUFFIX)
+
+
+def files_of(name: str) -> list[Path]:
+    """The files of the voices of a name: the user's before those that ship, a family each."""
+    if not is_name(name):
         return []
     paths = [user_folder() / f"{name}{SUFFIX}", *sorted(shipped_folder().glob(f"*/{name}{SUFFIX}"))]
     return [path for path in paths if path.is_file()]

@@ -8,7 +8,7 @@ import numpy as np
 from stepaudio.audio import Audio
 from stepaudio.families.base import Family
 from stepaudio.results import Segment
-from stepaudio.voices import find_voice
+from stepaudio.voices import Voice, VoiceInfo, find_voice
 
 
 @dataclass
@@ -53,6 +53,16 @@ class FakeMouth:
         self.said.append((text, voice.name, str(style), seed))
         time = np.arange(80 * len(text)) / self.sample_rate
         yield Audio((0.5 * np.sin(2 * np.pi * 200 * time)).astype(np.float32), self.sample_rate)
+
+
+@dataclass
+class FakeCloner:
+    made: list[tuple[Audio, str | None, str]] = field(default_factory=list)
+
+    def clone(self, audio: Audio, *, name: str, transcript: str | None, consent: str) -> Voice:
+        self.made.append((audio, transcript, consent))
+        info = VoiceInfo(name, "fake", "cloned", "en", "unknown", "the speaker's own", consent, "clip")
+        return Voice(info, {"speaker": np.ones(4, np.float32)})
 
 
 def fake_family(**parts) -> Family:

@@ -85,6 +85,31 @@ def test_speak_reads_text_from_stdin_and_defaults_to_speech_wav(run, tmp_path):
     assert (tmp_path / "speech.wav").exists()
 
 
+LONG = {
+    "sentences": "The quick brown fox jumps over the lazy dog. " * 230,
+    "no spaces": "a" * 10_000,
+    "digits": "1234567890" * 1000,
+    "no full stop": "and so it went on " * 560,
+    "mixed with emoji": "Fine 😀, " * 1250,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_ten_thousand_characters_are_spoken(run, tmp_path, text):
+    code, _, err = run("speak", text, "-o", "long.wav")
+    assert code == 0, err
+    said = "".join(clause for clause, *_ in run.family.mouth.said)
+    assert [c for c in said if c.isalnum()] == [c for c in text if c.isalnum()]
+    assert max(len(clause) for clause, *_ in run.family.mouth.said) <= 400
+
+
+def test_what_comes_in_another_script_costs_one_line_at_the_end(run, tmp_path):
+    code, out, err = run("speak", "Good morning. Доброе утро! Good night.", "-o", "x.wav")
+    assert (code, out) == (2, "")
+    assert "Доброе утро" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_transcribe_json_lists_every_file(run, question):
     code, out, _ = run("transcribe", question, question, "--json")
     rows = json.loads(out)
@@ -122,6 +147,16 @@ BAD_CALLS = [
     (("chat", "q.wav", "--json", "-o", "-"), "both want stdout"),
     (("chat", "--json"), "QUESTION"),
     (("speak", ""), "nothing to say"),
+    (("speak", " \n\t "), "nothing to say"),
+    (("speak", "?! … — ()"), "nothing to say"),
+    (("speak", "😀🎉👍🏽"), "nothing to say"),
+    (("speak", "😀" * 10_000), "nothing to say"),
+    (("speak", "\u200b\ufeff\u0301"), "nothing to say"),
+    (("speak", "Привет, как дела?"), "this voice speaks en-us"),
+    (("speak", "hi", "--voice", "zed"), "unknown voice 'zed'; there are: ada, amy"),
+    (("speak", "hi", "--voice", "gone.safetensors"), "no such voice file"),
+    (("speak", "hi", "--style", "sparkling"), "unknown style tag 'sparkling'; there are:"),
+    (("speak", "hi", "--style", "speed=9"), "out of range"),
     (("speak", "hi", "--stream", "-o", "x.wav"), "--stream"),
     (("speak", "你好"), "你"),
     (("bench", "nope"), "nope"),
@@ -160,7 +195,7 @@ def test_voices_and_models_lists(run):
 
 
 def test_every_command_has_help():
-    for command in ("chat", "transcribe", "speak", "voices", "models", "bench", "demo"):
+    for command in ("chat", "transcribe", "speak", "clone", "voices", "models", "bench", "demo"):
         done = subprocess.run(
             [sys.executable, "-m", "stepaudio.cli.main", command, "--help"], capture_output=True, text=True
         )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import clips
 import numpy as np
 import official_models as official
 import pytest
@@ -53,8 +54,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("family", "rate"), [("step-audio", 22050), ("step-audio-2", 24000)])
 def test_from_an_official_folder_to_sound(
-    run: Run, folders: dict[str, Path], tmp_path: Path, family: str, rate: int
+    run: Run,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    rate: int,
 ) -> None:
+    from stepaudio.cloning.parts import CloningParts
+    from stepaudio.decoder.ge2e import SpeakerEncoder
+
+    monkeypatch.setattr(CloningParts, "encoder", lambda self: SpeakerEncoder().eval())
     official.clip(1.2).save(tmp_path / "q.wav")
     model = ("--model", "converted")
 
@@ -72,17 +82,32 @@ def test_from_an_official_folder_to_sound(
         assert json.loads(out)["sample_rate"] == rate
     np.testing.assert_array_equal(Audio.read("a.wav").samples, Audio.read("b.wav").samples)
 
-    code, out, err = run("clone", "q.wav", "-o", "me.safetensors", "--transcript", "hello", *model, "--json")
+    clips.speech(*clips.ADA).save(tmp_path / "me.wav")
+    code, _, err = run("clone", "me.wav", "-o", "me.safetensors", *model)
+    assert (code, "needs its speaker's consent" in err) == (2, True)
+    made = ("clone", "me.wav", "-o", "me.safetensors", "--transcript", "hello", "--i-have-consent")
+    code, out, err = run(*made, *model, "--json")
     assert code == 0, err
     assert (json.loads(out)["name"], json.loads(out)["family"]) == ("me", family)
-    code, _, err = run("speak", "Hi.", "-o", "c.wav", "--voice", "me.safetensors", "--seed", 3, *model)
+    code, _, err = run(
+        "speak", "Hi.", "-o", "c.wav", "--voice", "me.safetensors", "--no-watermark", "--seed", 3, *model
+    )
     assert code == 0, err
     assert Audio.read("c.wav").seconds > 0
 
     code, _, err = run("tokens", "encode", "q.wav", "-o", "t.json", *model)
     assert code == 0, err
     code, out, err = run(
-        "tokens", "decode", "t.json", "-o", "d.wav", "--voice", "me.safetensors", *model, "--json"
+        "tokens",
+        "decode",
+        "t.json",
+        "-o",
+        "d.wav",
+        "--voice",
+        "me.safetensors",
+        "--no-watermark",
+        *model,
+        "--json",
     )
     assert code == 0, err
     assert json.loads(out)["sample_rate"] == rate

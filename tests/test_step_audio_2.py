@@ -17,6 +17,7 @@ from stepaudio.api import StepAudio
 from stepaudio.audio import Audio, concat
 from stepaudio.convert import convert_folder
 from stepaudio.dialogue.events import AudioDelta, TextDelta
+from stepaudio.cloning.consent import Consent
 from stepaudio.errors import InputError, ModelError
 from stepaudio.families.step2_model import Step2Model, Ta4Grammar
 from stepaudio.families.step2_voice import S3Codes
@@ -299,14 +300,17 @@ def test_the_tiny_weights_go_all_the_way(loaded: StepAudio) -> None:
 
 def test_voices_and_codes(loaded: StepAudio, tmp_path: Path) -> None:
     clip = official.clip(1.5, rate=44100)
-    voice = loaded.clone(clip, name="me", consent="it is me")
+    voice = loaded.clone(clip, name="me", consent=Consent.declared("it is me"), check=False)
     assert voice.tensors["mel"].shape == (80, 2 * voice.tensors["codes"].size)
     voice.save(tmp_path / "me.safetensors")
     again = Voice.load(tmp_path / "me.safetensors")
     codes = loaded.tokenize(clip)
     assert isinstance(codes, S3Codes)
     assert loaded.codec.read(codes.to_json()) == codes
-    sound = [loaded.detokenize(codes, voice=each, seed=1) for each in (voice, again, "default_female")]
+    sound = [
+        loaded.detokenize(codes, voice=each, seed=1, watermark=False)
+        for each in (voice, again, "default_female")
+    ]
     np.testing.assert_array_equal(sound[0].samples, sound[1].samples)
     assert not np.array_equal(sound[0].samples, sound[2].samples)
     assert sound[0].sample_rate == 24000

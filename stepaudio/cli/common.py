@@ -13,6 +13,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value on stdo
 Model = Annotated[str, typer.Option("--model", help="Model name or folder.")]
 VoiceName = Annotated[str | None, typer.Option("--voice", help="Voice name, mix (ada*0.6+ben*0.4) or file.")]
 StyleTags = Annotated[str | None, typer.Option("--style", help='Style tags, e.g. "slow".')]
+Watermarked = Annotated[
+    bool | None,
+    typer.Option(
+        "--watermark/--no-watermark", help="Mark the speech inaudibly; by default a cloned voice's is marked."
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Makes the speech repeatable.")]
 Server = Annotated[
     str | None,

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from stepaudio.cli.common import Json, Model, Out, Seed, StyleTags, VoiceName, check_out, emit, tell
+from stepaudio.cli.common import (
+    Json,
+    Model,
+    Out,
+    Seed,
+    StyleTags,
+    VoiceName,
+    Watermarked,
+    check_out,
+    emit,
+    tell,
+)
 from stepaudio.errors import InputError
 
 
@@ -19,6 +30,7 @@ def speak(
         bool, typer.Option("--stream", help="Write raw 16-bit mono PCM to stdout as it is made.")
     ] = False,
     seed: Seed = None,
+    watermark: Watermarked = None,
     model: Model = "nano",
     json: Json = False,
 ) -> None:
@@ -35,11 +47,15 @@ def speak(
     check_out(out)
     said = sys.stdin.read() if text == "-" else text
     sa = load(model)
+    speaker = sa.voice(voice)
+    mark = sa.watermark(speaker, watermark)
     sa.family.mouth.load()  # reading the weights is not part of the speed of speaking
+    if mark is not None:
+        mark.load()
     started = time.perf_counter()
     first: float | None = None
     chunks = []
-    for chunk in sa.stream(said, voice=voice, style=style, seed=seed):
+    for chunk in sa.stream(said, voice=speaker, style=style, seed=seed, watermark=mark is not None):
         first = first or time.perf_counter() - started
         if stream:
             sys.stdout.buffer.write(to_int16(chunk.samples).tobytes())
@@ -66,7 +82,7 @@ def speak(
                 "voice": voice or sa.family.mouth.default_voice,
                 "style": style or "",
                 "sample_rate": audio.sample_rate,
-                "watermark": None,
+                "watermark": None if mark is None else mark.name,
             }
         )
     else:

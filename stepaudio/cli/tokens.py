@@ -13,6 +13,7 @@ from stepaudio.cli.common import (
     Out,
     Seed,
     VoiceName,
+    Watermarked,
     check_out,
     check_place,
     emit,
@@ -54,6 +55,7 @@ def decode(
     out: Out = None,
     voice: VoiceName = None,
     seed: Seed = None,
+    watermark: Watermarked = None,
     model: Model = "nano",
     json: Json = False,
 ) -> None:
@@ -66,7 +68,7 @@ def decode(
     check_out(out)
     data = _read(codes)
     sa = load(model)
-    audio = sa.detokenize(sa.codec.read(data), voice=voice, seed=seed)
+    audio = sa.detokenize(sa.codec.read(data), voice=voice, seed=seed, watermark=watermark)
     if out == "-":
         sys.stdout.buffer.write(audio.to_wav_bytes())
         return

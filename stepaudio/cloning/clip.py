@@ -39,7 +39,7 @@ class CloneLimits:
             leaves 11).
         clipped_share: greatest share of samples that lie flat at the top (real recordings: none above 2e-4).
         two_people: cosine of the two most different groups of 1.6 s windows (GE2E) under which the clip is of
-            two people (whole clips of one person: 0.806 at least; two people lie under it in 89 of 100 cases).
+            two people for certain (clips of one person: 0.806 at least; of two, 89 of 100 lie under it).
         perhaps_two: under it there is a warning (98 of 100).
     """
 

@@ -157,7 +157,8 @@ def check_reading(
         )
     if recording.seconds > MOST_SECONDS:
         raise InputError(f"the consent recording is longer than {MOST_SECONDS:g} s: read only the sentence")
-    heard = {language: hear(recording, language) for language in {each.language for each in waiting}}
+    heard = _hear(recording, sorted({each.language for each in waiting}), hear)
+    waiting = [each for each in waiting if each.language in heard]
     matches = {each.id: match(heard[each.language], each.code, each.language) for each in waiting}
     best = max(waiting, key=lambda each: (matches[each.id].code_words, matches[each.id].statement))
     found = matches[best.id]
@@ -186,6 +187,19 @@ def consent_kind(record: str) -> str:
     order = ("unknown", "declared", "read", "synthetic")
     kinds = [part.strip().split(" ", 1)[0] for part in record.split(";")]
     return min((kind if kind in order else "unknown" for kind in kinds), key=order.index)
+
+
+def _hear(recording: Audio, languages: list[str], hear: Callable[[Audio, str], str]) -> dict[str, str]:
+    """Return the transcripts in those languages that can be heard; raises `InputError` when none can."""
+    heard, failed = {}, None
+    for language in languages:
+        try:
+            heard[language] = hear(recording, language)
+        except InputError as error:
+            failed = error
+    if failed is not None and not heard:
+        raise failed
+    return heard
 
 
 def _today() -> str:

@@ -13,134 +13,24 @@ from stepaudio.errors import InputError
 
 CODE_WORDS = 5
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Everyday words that recognisers tell apart: no homophones, no two that sound alike.
-_ENGLISH = [
-    "apple",
-    "basket",
-    "bottle",
-    "bridge",
-    "butter",
-    "button",
-    "camera",
-    "candle",
-    "carpet",
-    "castle",
-    "cherry",
-    "chicken",
-    "circle",
-    "coffee",
-    "corner",
-    "cotton",
-    "dinner",
-    "doctor",
-    "dragon",
-    "engine",
-    "family",
-    "farmer",
-    "finger",
-    "flower",
-    "forest",
-    "garden",
-    "ginger",
-    "guitar",
-    "hammer",
-    "harbor",
-    "holiday",
-    "island",
-    "jacket",
-    "kitchen",
-    "ladder",
-    "lemon",
-    "letter",
-    "lion",
-    "machine",
-    "market",
-    "mirror",
-    "monkey",
-    "mountain",
-    "music",
-    "number",
-    "ocean",
-    "office",
-    "orange",
-    "paper",
-    "pencil",
-    "pepper",
-    "picture",
-    "pillow",
-    "planet",
-    "pocket",
-    "potato",
-    "purple",
-    "rabbit",
-    "ribbon",
-    "river",
-    "rocket",
-    "saddle",
-    "school",
-    "seven",
-    "shadow",
-    "silver",
-    "spider",
-    "summer",
-    "sunday",
-    "table",
-    "tiger",
-    "tomato",
-    "tunnel",
-    "turtle",
-    "umbrella",
-    "valley",
-    "village",
-    "violin",
-    "water",
-    "window",
-    "winter",
-    "yellow",
-    "zebra",
-]
-_CHINESE = [
-    "苹果",
-    "杯子",
-    "大海",
-    "电话",
-    "飞机",
-    "风筝",
-    "钢琴",
-    "花园",
-    "火车",
-    "吉他",
-    "机场",
-    "夹克",
-    "咖啡",
-    "课本",
-    "老虎",
-    "篮球",
-    "牛奶",
-    "苹果树",
-    "葡萄",
-    "铅笔",
-    "森林",
-    "沙发",
-    "生日",
-    "石头",
-    "书包",
-    "太阳",
-    "图书馆",
-    "兔子",
-    "温泉",
-    "西瓜",
-    "夏天",
-    "香蕉",
-    "熊猫",
-    "雪山",
-    "眼镜",
-    "雨伞",
-    "月亮",
-    "钥匙",
-    "足球",
-    "医院",
-]
+_ENGLISH = _words("""
+    apple basket bottle bridge butter camera candle carpet castle cherry chicken circle coffee corner
+    cotton dinner doctor dragon engine family farmer finger forest garden ginger guitar hammer harbor
+    holiday island jacket kitchen lemon letter machine market mirror monkey mountain music number
+    ocean office orange paper pencil picture pillow planet pocket potato purple rabbit ribbon river
+    rocket saddle school shadow silver spider summer sunday table tiger tomato tunnel turtle umbrella
+    valley village violin water window winter yellow zebra
+""")
+_CHINESE = _words("""
+    苹果 杯子 大海 电话 飞机 风筝 钢琴 花园 火车 吉他 机场 夹克 咖啡 课本 老虎 篮球 牛奶 葡萄 铅笔 森林
+    沙发 生日 石头 书包 太阳 图书馆 兔子 温泉 西瓜 夏天 香蕉 熊猫 雪山 眼镜 雨伞 月亮 钥匙 足球 医院
+""")
 
 
 @dataclass(frozen=True)
@@ -167,13 +57,11 @@ def _characters(text: str) -> list[str]:
 TEMPLATES: dict[str, Template] = {
     "en": Template(
         "I agree that this computer may copy my voice. My words today are {code}.",
-        tuple(_ENGLISH),
+        _ENGLISH,
         ", ",
         str.split,
     ),
-    "zh": Template(
-        "我同意这台电脑复制我的声音。今天我说的词是：{code}。", tuple(_CHINESE), "，", _characters
-    ),
+    "zh": Template("我同意这台电脑复制我的声音。今天我说的词是：{code}。", _CHINESE, "，", _characters),
 }
 
 

@@ -4,13 +4,17 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepaudio.api import StepAudio, load
 from stepaudio.audio import Audio, concat
+from stepaudio.cloning.consent import Consent
 from stepaudio.errors import InputError
 from stepaudio.evaluation.systems.base import Ability, Answer, Conversation, Unable
 from stepaudio.lm.prompts.messages import AudioPart, Message, TextPart, system
+
+if TYPE_CHECKING:
+    from stepaudio.voices import Voice
 
 _TOOL_PROMPT = (
     "You can call tools. To call one, answer with nothing but\n"
@@ -63,12 +67,10 @@ class FamilySystem(Unable):
         self, text: str, *, style: str | None, seed: int, prompt: Audio | None = None, prompt_text: str = ""
     ) -> Answer:
         """Say `text` in the voice of `prompt`, or in the family's default voice; cloning is not timed."""
-        consent = "reference clip of an evaluation set"
-        transcript = prompt_text or None
-        voice = None if prompt is None else self.sa.clone(prompt, transcript=transcript, consent=consent)
+        voice = None if prompt is None else self._voice_of(prompt, prompt_text or None)
         started = time.perf_counter()
         first, chunks = None, []
-        for chunk in self.sa.stream(text, voice=voice, style=style, seed=seed):
+        for chunk in self.sa.stream(text, voice=voice, style=style, seed=seed, watermark=False):
             first = first or time.perf_counter() - started
             chunks.append(chunk)
         timings = {"total_s": time.perf_counter() - started}
@@ -111,10 +113,15 @@ class FamilySystem(Unable):
 
     def resynthesise(self, audio: Audio) -> Answer:
         """Take a clip through the family's codes and back, in its own voice where the family can clone."""
-        voice = None if self.sa.family.cloner is None else self.sa.clone(audio, consent="evaluation set")
+        voice = None if self.sa.family.cloner is None else self._voice_of(audio)
         started = time.perf_counter()
-        copy = self.sa.detokenize(self.sa.tokenize(audio), voice=voice, seed=0)
+        copy = self.sa.detokenize(self.sa.tokenize(audio), voice=voice, seed=0, watermark=False)
         return Answer("", copy, timings={"total_s": time.perf_counter() - started})
+
+    def _voice_of(self, clip: Audio, transcript: str | None = None) -> "Voice":
+        """Clone a clip of an evaluation set as it is, whatever its length."""
+        consent = Consent.declared("reference clip of an evaluation set")
+        return self.sa.clone(clip, transcript=transcript, consent=consent, check=False)
 
     def _in_words(self, message: Message, language: str | None) -> Message:
         """Return a message with its sounds replaced by what the ears hear in them."""
