@@ -131,7 +131,7 @@ TAGS: tuple[Tag, ...] = (
         ("hum", "哼唱"),
         "singing",
         Effect(delivery="humming"),
-        (_at_least("held", 0.25), _at_least("voiced", 0.8), _at_most("brightness", -6.0)),
+        (_at_least("held", 0.25), _at_least("voiced", 0.8), _at_most("brightness", -2.5)),
         without=("whisper", "monotone", "expressive"),  # notes leave no room for another intonation
     ),
     Tag(

@@ -33,7 +33,7 @@ _HUM_ATTACK_DB, _HUM_ATTACK_S, _HUM_FADE = -9.0, 0.05, -4.0  # a dip at each not
 _HUM_GATE_S = 0.04
 _HUM_APERIODICITY = np.array([-25.0, -12.0, -6.0])
 # (Hz, bandwidth, dB) of the nasal tract's resonances.
-_MURMUR = ((270, 130, 0), (1000, 220, -19), (2050, 300, -26), (3000, 400, -34), (4000, 600, -42))
+_MURMUR = ((270, 130, 0), (1000, 220, -24), (2050, 300, -32), (3000, 400, -40), (4000, 600, -46))
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class ExpressionState:
         score: the phonemes' notes, for song and humming.
         spectrum_matrix: (40, 40) of the formants, or ``None``.
         spectrum_add: (40,) filter of tilt or whisper.
+        hum: (40,) spectrum of humming, or ``None``.
         frames: frames edited.
         log_f0: of the last note, on its way to the next.
         syllable: of the last frame.
         held: frames since its note began.
         gate: 0 to 1, how far humming is open.
         voiced: 0 to 1, voicing of the input, smoothed.
+        tilted: dB that the filter alone changed the level of voiced frames by, smoothed.
     """
 
     effect: Effect
@@ -80,6 +82,7 @@ class ExpressionState:
     held: int = 0
     gate: float = 0.0
     voiced: float = 0.0
+    tilted: float = 0.0
 
 
 def start(effect: Effect, speaker: Speaker, score: Score | None = None) -> ExpressionState:
@@ -152,6 +155,7 @@ def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray
         spectrum = spectrum @ state.spectrum_matrix
     if state.spectrum_add is not None:
         spectrum = spectrum + state.spectrum_add
+        level += _unvoiced_tilt(state, frame_level(spectrum) - before, frame[1] > 0.5)
     state.voiced += (float(frame[1] > 0.5) - state.voiced) * _smoothing(0.02)
     if state.score is None:
         frame[0] = _spoken_pitch(state, frame[0])
@@ -174,6 +178,16 @@ def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray
     frame[2] += gain * DB
     frame[2 + SPECTRUM :] = aperiodicity
     return frame
+
+
+def _unvoiced_tilt(state: ExpressionState, change: float, voiced: bool) -> float:
+    """A filter leaves voiced frames at their level, and moves the others against them as it would."""
+    if state.effect.whisper:
+        return 0.0
+    if voiced:
+        state.tilted += (change - state.tilted) * _smoothing(0.1)
+        return 0.0
+    return change - state.tilted
 
 
 def _spoken_pitch(state: ExpressionState, log_f0: float) -> float:
@@ -253,7 +267,7 @@ def _murmur() -> np.ndarray:
     hertz = frequencies()
     sound = np.zeros(len(hertz), complex)
     for centre, width, level in _MURMUR:
-        # A resonance as a second-order filter, in parallel with the others: antiresonances come by themselves.
+        # Second-order resonances in parallel: antiresonances come by themselves.
         peak = 1j * centre * width / (centre**2 - hertz**2 + 1j * hertz * width)
         sound += 10 ** (level / 20) * peak
     return encode_log(20 * np.log10(np.maximum(np.abs(sound), 10**-3.5)))
