@@ -24,9 +24,9 @@ def run_suite(
         name: of the suite.
         repeats: runs of what is timed.
         progress: told what is being done.
-        model: whose speech is judged (suite `speech`).
+        model: whose speech is judged (suites `speech` and `styles`).
         data: recordings to judge with (suite `speech`).
-        limit: sentences, and recordings, at most (suite `speech`).
+        limit: sentences, and recordings, at most (suites `speech` and `styles`).
 
     Raises:
         InputError: there is no such suite.
@@ -43,4 +43,8 @@ def run_suite(
         from stepaudio.bench.speech import run_speech
 
         return run_speech(repeats, progress, model=model, data=data, limit=limit)
-    raise InputError(f"no bench suite {name!r}; there are: turn, lm, speech")
+    if name == "styles":
+        from stepaudio.bench.styles import run_styles
+
+        return run_styles(progress, model=model, limit=limit)
+    raise InputError(f"no bench suite {name!r}; there are: turn, lm, speech, styles")
