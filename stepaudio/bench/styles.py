@@ -59,7 +59,7 @@ def tags_of(sa: "StepAudio") -> list["Tag"]:
     return [tag for tag in TAGS if tag.name in can and tag.bounds]
 
 
-def _broken(sa: "StepAudio", tag: "Tag", plain: dict) -> Iterator[str]:  # type: ignore[type-arg]
+def _broken(sa: "StepAudio", tag: "Tag", plain: dict) -> Iterator[str]:
     from stepaudio.evaluation.metrics import prosody
     from stepaudio.speech.rhythm import RAP_TEMPO, rap_slot
 

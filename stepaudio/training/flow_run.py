@@ -26,7 +26,7 @@ def train_run(work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Pl
     """Train on the codes of the run `codes_of`, from its regressor, or go on."""
     place = Work(work)
     teacher, scale = load_run(work, codes_of)
-    teacher = teacher.to(plan.device)
+    teacher = teacher.to(plan.device).requires_grad_(False)
     clips, kept = place.split(sets)
     batches, tests = Batches(clips, scale), Batches(kept, scale, size=64, shifted=0, seed=1)
     test = tests.draw(0).to(plan.device)
@@ -63,6 +63,7 @@ def losses(
         streams = teacher.tokenizer(batch.whisper, batch.world, moved)
     raw, flow = model.loss(streams.linguistic, streams.semantic, batch.voice, batch.target, chunk, generator)
     parts = frame_losses(raw.float(), batch.target, teacher.frame_scale)
+    parts["heard"] = teacher.likeness(raw.float(), batch.target)
     weights = Weights()
     total = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros(()))
     return {**parts, "flow": flow, "total": total + FLOW * flow}
