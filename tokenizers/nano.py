@@ -41,13 +41,23 @@ def train(
     run: Run = "tokenizer",
     shards: Shards = None,
     steps: int = 4200,
+    streams: Annotated[
+        str, typer.Option(help="both, or linguistic or semantic alone: an ablation.")
+    ] = "both",
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
     """Learn codes and regressor together; goes on from the last checkpoint of the run."""
+    from typing import get_args
+
     import torch
+
+    from stepaudio.training.tokenizer import Streams
+
+    if streams not in get_args(Streams):
+        raise typer.BadParameter(f"is one of {', '.join(get_args(Streams))}", param_hint="--streams")
 
     from stepaudio.training import autoencoder_run
 
@@ -61,7 +71,7 @@ def train(
         bf16=bf16,
         device=device,
     )
-    print(autoencoder_run.train_run(work, run, shards or ["*"], plan))
+    print(autoencoder_run.train_run(work, run, shards or ["*"], plan, streams))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
 from stepaudio.training.loop import Plan, Progress, train
-from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
+from stepaudio.training.tokenizer import Autoencoder, Streams, Weights, code_usage
 from stepaudio.training.work import Work
 
 BATCH = 20
@@ -24,12 +24,12 @@ JITTER = 0.6
 """Levels by which the digits of some stretches are moved in training, at most."""
 
 
-def build(scale: Scale) -> Autoencoder:
+def build(scale: Scale, streams: Streams = "both") -> Autoencoder:
     """An untrained model of nano's size."""
-    return Autoencoder(NanoTokenizerConfig(), RegressorConfig(), torch.from_numpy(scale.frames))
+    return Autoencoder(NanoTokenizerConfig(), RegressorConfig(), torch.from_numpy(scale.frames), streams)
 
 
-def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: str | None = None) -> Progress:
+def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, streams: Streams = "both") -> Progress:
     """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder.
 
     Args:
@@ -37,16 +37,13 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, codes_of: s
         run: name of the run.
         sets: patterns of the names of the prepared shards.
         plan: how.
-        codes_of: another run, whose models are the start and whose codes stay as they are.
+        streams: what the decoder gets to see.
     """
     place = Work(work)
     clips, kept = place.split(sets)
     scale = place.scale(clips)
     torch.manual_seed(0)
-    model = load_run(work, codes_of)[0] if codes_of else build(scale)
-    model = model.to(plan.device)
-    for part in (model.tokenizer, model.head, model.phonemes, model.features):
-        part.requires_grad_(codes_of is None)
+    model = build(scale, streams).to(plan.device)
     batches = Batches(clips, scale, size=BATCH)
     test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 

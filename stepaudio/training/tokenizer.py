@@ -7,6 +7,7 @@ recorded frames, and whose inner values for decoded frames should be those for r
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from stepaudio.decoder.world import SPECTRUM, WIDTH
 from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig
 from stepaudio.training.clips import UNKNOWN, Batch
 from stepaudio.training.loop import Losses
+
+Streams = Literal["both", "linguistic", "semantic"]
 
 PHONEMES = 180
 """More than the ids of the teacher's phonemes."""
@@ -77,10 +80,24 @@ class Listener(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Tokenizer, decoder and what only training needs: two heads and the listener."""
+    """Tokenizer, decoder and what only training needs: two heads and the listener.
 
-    def __init__(self, tokenizer: NanoTokenizerConfig, decoder: RegressorConfig, frame_scale: Tensor) -> None:
+    Args:
+        tokenizer: sizes of the tokenizer.
+        decoder: sizes of the decoder.
+        frame_scale: (45,) see `decoder.world_voice.Scale`.
+        streams: what the decoder gets to see; one stream alone is an ablation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: NanoTokenizerConfig,
+        decoder: RegressorConfig,
+        frame_scale: Tensor,
+        streams: Streams = "both",
+    ) -> None:
         super().__init__()
+        self.streams = streams
         self.tokenizer = NanoTokenizer(tokenizer)
         self.decoder = FrameRegressor(decoder)
         digits, width = len(tokenizer.linguistic_levels), 256
@@ -103,7 +120,7 @@ class Autoencoder(nn.Module):
         if jitter:
             moved = jitter * (torch.rand(len(batch.world), device=batch.world.device) < JITTERED)
         streams = self.tokenizer(batch.whisper, batch.world, moved)
-        made = self.decoder(streams.linguistic, streams.semantic, batch.voice).float()
+        made = self.decode(streams.linguistic, streams.semantic, batch.voice).float()
         parts = frame_losses(made, batch.target, self.frame_scale)
         hidden = self.head(streams.linguistic.transpose(1, 2)).transpose(1, 2)
         told = self.phonemes(hidden).float().unflatten(-1, (len(PLACES), PHONEMES))
@@ -118,6 +135,13 @@ class Autoencoder(nn.Module):
             torch.zeros(()),
         )
         return parts
+
+    def decode(self, linguistic: Tensor, semantic: Tensor, voice: Tensor) -> Tensor:
+        """Values of both streams in a voice to frames; a stream that is left out is all zeros."""
+        made: Tensor = self.decoder(
+            linguistic * (self.streams != "semantic"), semantic * (self.streams != "linguistic"), voice
+        )
+        return made
 
     def likeness(self, made: Tensor, target: Tensor) -> Tensor:
         """How unlike the listener finds decoded frames (voicing a logit) and wanted ones."""
