@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stepaudio.evaluation.metrics.text import word_errors
+from stepaudio.evaluation.metrics.text import text_errors
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -36,7 +36,7 @@ VOICES = ("ben", "amy", "leo", "ivy")
 
 
 def wer(pairs: list[tuple[str, str]]) -> float:
-    counts = [word_errors(reference, hypothesis) for reference, hypothesis in pairs]
+    counts = [text_errors(reference, hypothesis) for reference, hypothesis in pairs]
     return sum(c.count for c in counts) / sum(c.length for c in counts)
 
 

@@ -42,15 +42,17 @@ def cluster(tmp_path_factory):
     options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
     options += ["--object-store-memory=100000000", "--disable-usage-stats"]
     # Kept in the foreground, in a group of its own: "ray stop" would end every cluster on the machine.
-    head = subprocess.Popen(
-        [command, "start", "--head", "--block", *options],
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    log = tmp_path_factory.mktemp("head") / "log"
+    with log.open("wb") as stream:
+        head = subprocess.Popen(
+            [command, "start", "--head", "--block", *options],
+            env=env,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
-        wait_for(port, head)
+        wait_for(head, log)
         yield f"127.0.0.1:{port}", mark
     finally:
         if ray.is_initialized():
@@ -69,19 +71,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(port: int, head: subprocess.Popen) -> None:
-    """Wait until the head node answers on its port."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        assert head.poll() is None, "the head node ended at once"
-        try:
-            ray.init(address=f"127.0.0.1:{port}", log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, OSError):
-            time.sleep(1)
-            continue
-        ray.shutdown()
-        return
-    pytest.fail("the head node did not answer")
+def wait_for(head: subprocess.Popen, log: Path) -> None:
+    """Wait until the head node says that it is up; connecting earlier makes Ray end this process."""
+    until = time.monotonic() + 300
+    while b"Ray runtime started" not in log.read_bytes():
+        assert head.poll() is None, log.read_text(errors="replace")
+        assert time.monotonic() < until, f"no head node in time: {log.read_text(errors='replace')}"
+        time.sleep(0.2)
 
 
 def test_two_hundred_items_with_a_worker_and_the_run_itself_killed(cluster, tmp_path):
