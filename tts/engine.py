@@ -124,16 +124,21 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
     """Show how far it is and the time left, on stderr."""
     from tqdm import tqdm
 
-    with tqdm(smoothing=0.1) as bar:
+    bar: tqdm | None = None
 
-        def show(progress: "Progress") -> None:
-            if bar.total is None:  # the first call: what was there before does not count for the speed
-                bar.unit, bar.total = progress.unit, round(progress.goal)
-                bar.initial = bar.n = round(progress.done)
-            bar.set_postfix(dropped=progress.dropped, failed=len(progress.failed), refresh=False)
-            bar.update(round(progress.done) - bar.n)
+    def show(progress: "Progress") -> None:
+        nonlocal bar
+        if bar is None:  # what was there before does not count for the speed
+            done = round(progress.done)
+            bar = tqdm(total=round(progress.goal), initial=done, unit=progress.unit, smoothing=0.1)
+        bar.set_postfix(dropped=progress.dropped, failed=len(progress.failed), refresh=False)
+        bar.update(round(progress.done) - bar.n)
 
+    try:
         yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def _failures(progress: "Progress") -> None:

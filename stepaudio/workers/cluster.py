@@ -83,7 +83,7 @@ class RayCluster:
                 except ray.exceptions.RayError as error:
                     _kill(ray, actor)
                     if task is None:
-                        raise ModelError(f"a Ray worker could not start: {_first_line(error)}") from None
+                        raise ModelError(f"a Ray worker could not start: {_last_line(error)}") from None
                     deaths[task.id] = deaths.get(task.id, 0) + 1
                     if deaths[task.id] < MOST_DEATHS:
                         waiting.appendleft(task)
@@ -138,6 +138,11 @@ def _kill(ray: Any, actor: Any) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong on a node: the end of the traceback that Ray sends."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
 
 
 def _ray() -> Any:
