@@ -11,9 +11,9 @@ import numpy as np
 
 from stepaudio.decoder.envelope import DB, encode_log, formant_shift, frame_level, frequencies, tilt
 from stepaudio.decoder.world import F0_CEIL, F0_FLOOR, FRAME_RATE, SPECTRUM, WIDTH
+from stepaudio.effects import Effect
 from stepaudio.errors import ModelError
 from stepaudio.speech.rhythm import Score
-from stepaudio.style_tags import Effect
 
 PLAIN_LEVEL = -24.0
 """Level in dB of full scale that a voice of known level is brought to, so that loud styles have room."""
@@ -127,8 +127,11 @@ def push(state: ExpressionState, frames: np.ndarray, phonemes: np.ndarray | None
     """
     if frames.ndim != 2 or frames.shape[1] != WIDTH:
         raise ModelError(f"WORLD frames need {WIDTH} values each, got an array of shape {frames.shape}")
-    if state.score is not None and (phonemes is None or len(phonemes) != len(frames)):
-        raise ModelError("singing and humming need the phoneme of every frame")
+    if state.score is not None:
+        if phonemes is None or len(phonemes) != len(frames):
+            raise ModelError("singing and humming need the phoneme of every frame")
+        if len(phonemes) and not 0 <= phonemes.min() <= phonemes.max() < len(state.score.pitch):
+            raise ModelError(f"frames belong to a phoneme that is not among the {len(state.score.pitch)}")
     if is_neutral(state.effect) and state.speaker.level is None:
         return frames
     out = np.empty_like(frames, dtype=np.float32)
@@ -253,9 +256,9 @@ def _whisper_filter() -> np.ndarray:
 
     Source: T. Ito et al., "Analysis and recognition of whispered speech" (2005).
     """
-    octaves = np.log2(np.clip(frequencies(), 120.0, 4000.0) / 1000.0)
-    shaped: np.ndarray = 4.5 * octaves
-    return shaped
+    hertz = frequencies()
+    shaped: np.ndarray = 4.0 * np.log2(np.clip(hertz, 150.0, 3000.0) / 1000.0)
+    return shaped - 3.0 * np.log2(np.clip(hertz, 5000.0, 10_000.0) / 5000.0)
 
 
 def _murmur() -> np.ndarray:

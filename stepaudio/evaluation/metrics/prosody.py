@@ -11,8 +11,8 @@ from math import log2, nan
 import numpy as np
 
 from stepaudio.audio import Audio
+from stepaudio.effects import Bound, Measure
 from stepaudio.errors import AudioError
-from stepaudio.style_tags import Bound, Measure
 
 RATE = 16_000
 _FRAME, _HOP = 512, 160
@@ -87,7 +87,7 @@ def measure(audio: Audio, *, f0: np.ndarray | None = None, slot: float | None = 
 
 
 def changes(plain: Prosody, styled: Prosody) -> dict[Measure, float]:
-    """Return each measure of a styled take against the plain one, in the terms of `style_tags.Measure`."""
+    """Return each measure of a styled take against the plain one, in the terms of `effects.Measure`."""
     return {
         "rate": plain.seconds / styled.seconds,
         "pitch": 12 * log2(styled.pitch / plain.pitch),
