@@ -19,6 +19,7 @@ _FRAME, _HOP = 512, 160
 FRAME_RATE = RATE / _HOP
 _PERIODIC = 0.6  # correlation of voiced speech with itself a period later
 _ACTIVE_DB = 30.0  # frames so far below the loud ones are pauses
+_AUDIBLE_DB = 40.0  # faint consonants at the ends count as speech
 _BRIGHT_HZ = 1000.0
 _ONSET_BAND = (300.0, 3500.0)  # where vowels are and rumble is not
 _ONSET_DB = 25.0
@@ -69,7 +70,7 @@ def measure(audio: Audio, *, f0: np.ndarray | None = None, slot: float | None = 
     power = _spectrogram(samples)
     level = 10 * np.log10(power.sum(1) + 1e-12)
     active = level > np.quantile(level, 0.95) - _ACTIVE_DB
-    spoken = np.flatnonzero(active)
+    spoken = np.flatnonzero(level > np.quantile(level, 0.95) - _AUDIBLE_DB)
     bright = np.fft.rfftfreq(_FRAME, 1 / RATE) >= _BRIGHT_HZ
     total = power[active].sum()
     length = min(len(f0), len(active))
