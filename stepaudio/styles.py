@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from stepaudio.effects import Effect, Tag
 from stepaudio.errors import InputError
 from stepaudio.speech.melody import Note, parse_melody
-from stepaudio.style_tags import TAGS, Effect, Tag
+from stepaudio.style_tags import TAGS
 
 MIN_SPEED = 0.5
 MAX_SPEED = 2.0

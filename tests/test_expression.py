@@ -19,10 +19,11 @@ from stepaudio.decoder.envelope import (
 )
 from stepaudio.decoder.expression import PLAIN_LEVEL, Speaker
 from stepaudio.decoder.world import F0_CEIL, F0_FLOOR, WorldFrames, shift_formants, synthesise
+from stepaudio.effects import Effect, Tag
 from stepaudio.errors import ModelError
 from stepaudio.evaluation.metrics import prosody
 from stepaudio.speech import rhythm
-from stepaudio.style_tags import TAGS, Effect, Tag
+from stepaudio.style_tags import TAGS
 from stepaudio.styles import parse_style
 
 EFFECTIVE = [tag for tag in TAGS if tag.bounds]
@@ -30,23 +31,11 @@ EFFECTIVE = [tag for tag in TAGS if tag.bounds]
 
 def render(said: Spoken, style: str, chunk: int | None = None, level: bool = True) -> np.ndarray:
     """Say a sentence in a style: durations, then frames; in chunks of so many frames."""
-    effect = parse_style(style).effect
-    if effect.delivery == "rap":
-        score = rhythm.rap(said.symbols, said.durations, tempo=rhythm.RAP_TEMPO * effect.rate)
-    elif effect.delivery == "speech":
-        score = rhythm.spoken(said.symbols, said.durations / effect.rate)
-    else:
-        score = rhythm.sing(
-            said.symbols,
-            said.durations,
-            centre_log_f0=said.centre,
-            melody=parse_style(style).melody,
-            tempo=rhythm.SONG_TEMPO * effect.rate,
-            semitones=effect.pitch,
-        )
+    asked = parse_style(style)
+    score = rhythm.arrange(asked, said.symbols, said.durations, centre_log_f0=said.centre)
     speaker = Speaker(said.centre, speech_level(said.frames) if level else None)
     timing = stretch.start(said.durations, score.durations)
-    state = expression.start(effect, speaker, score)
+    state = expression.start(asked.effect, speaker, score)
     size = chunk or len(said.frames)
     parts = [stretch.push(timing, said.frames[at : at + size]) for at in range(0, len(said.frames), size)]
     parts.append(stretch.finish(timing))
@@ -170,6 +159,8 @@ def test_a_song_without_notes_is_an_error() -> None:
     state = expression.start(Effect(delivery="singing"), Speaker(5.0), score)
     with pytest.raises(ModelError, match="phoneme of every frame"):
         expression.push(state, said.frames)
+    with pytest.raises(ModelError, match="not among"):
+        expression.push(state, said.frames, said.index - 1)
     with pytest.raises(ModelError, match="45 values"):
         expression.push(state, said.frames[:, :44])
 

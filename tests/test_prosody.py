@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stepaudio.audio import Audio
+from stepaudio.effects import Bound
 from stepaudio.errors import AudioError
 from stepaudio.evaluation.metrics.prosody import (
     beat_strength,
@@ -12,7 +13,6 @@ from stepaudio.evaluation.metrics.prosody import (
     melody_error,
     track_pitch,
 )
-from stepaudio.style_tags import Bound
 
 RATE = 16_000
 

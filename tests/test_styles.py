@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepaudio.effects import Effect
 from stepaudio.errors import InputError
-from stepaudio.style_tags import Effect
 from stepaudio.styles import FRAME_STYLES, RATE_TAGS, TAGS, Style, check_tags, parse_style
 
 
@@ -125,9 +125,9 @@ def test_every_tag_but_languages_states_an_effect() -> None:
 def test_a_mouth_says_what_it_cannot_do() -> None:
     assert check_tags(parse_style("slow, speed=1.1"), RATE_TAGS, "x")
     assert check_tags(parse_style("singing, melody=C4, tempo=90, energy=1"), FRAME_STYLES, "x")
-    with pytest.raises(InputError, match="x cannot follow pitch=; it can: very slow.*speed"):
+    with pytest.raises(InputError, match=r"x cannot follow pitch=; it can: very slow.*speed"):
         check_tags(parse_style("slow, pitch=1"), RATE_TAGS, "x")
-    with pytest.raises(InputError, match="x cannot speak in the style 'cantonese'; it can: rap.*pitch=-12"):
+    with pytest.raises(InputError, match=r"x cannot speak in the style 'cantonese'; it can: rap.*pitch=-12"):
         check_tags(parse_style("粤语"), FRAME_STYLES, "x")
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from stepaudio.decoder.envelope import DB, encode_log, formant_shift, frame_level, frequencies, tilt
 from stepaudio.decoder.world import F0_CEIL, F0_FLOOR, FRAME_RATE, SPECTRUM, WIDTH
+from stepaudio.effects import Effect
 from stepaudio.errors import ModelError
 from stepaudio.speech.rhythm import Score
-from stepaudio.style_tags import Effect
 
 PLAIN_LEVEL = -24.0
 """Level in dB of full scale that a voice of known level is brought to, so that loud styles have room."""
@@ -23,6 +23,7 @@ _KNEE, _CEILING = -17.0, -9.0
 # Pitch bends towards the ends of what WORLD can make, instead of being cut.
 _BEND = 0.12
 
+_MEMORY_S = 0.5  # of the level that a filter must not change
 _GLIDE_S = 0.035  # time constant between two notes
 _VIBRATO_HZ, _VIBRATO_SEMITONES = 5.5, 0.3
 _VIBRATO_AFTER_S, _VIBRATO_GROWS_S = 0.25, 0.3
@@ -67,7 +68,7 @@ class ExpressionState:
         held: frames since its note began.
         gate: 0 to 1, how far humming is open.
         voiced: 0 to 1, voicing of the input, smoothed.
-        tilted: dB that the filter alone changed the level of voiced frames by, smoothed.
+        energy: of late frames, before and after the filter.
     """
 
     effect: Effect
@@ -82,7 +83,7 @@ class ExpressionState:
     held: int = 0
     gate: float = 0.0
     voiced: float = 0.0
-    tilted: float = 0.0
+    energy: tuple[float, float] = (0.0, 0.0)
 
 
 def start(effect: Effect, speaker: Speaker, score: Score | None = None) -> ExpressionState:
@@ -127,8 +128,11 @@ def push(state: ExpressionState, frames: np.ndarray, phonemes: np.ndarray | None
     """
     if frames.ndim != 2 or frames.shape[1] != WIDTH:
         raise ModelError(f"WORLD frames need {WIDTH} values each, got an array of shape {frames.shape}")
-    if state.score is not None and (phonemes is None or len(phonemes) != len(frames)):
-        raise ModelError("singing and humming need the phoneme of every frame")
+    if state.score is not None:
+        if phonemes is None or len(phonemes) != len(frames):
+            raise ModelError("singing and humming need the phoneme of every frame")
+        if len(phonemes) and not 0 <= phonemes.min() <= phonemes.max() < len(state.score.pitch):
+            raise ModelError(f"frames belong to a phoneme that is not among the {len(state.score.pitch)}")
     if is_neutral(state.effect) and state.speaker.level is None:
         return frames
     out = np.empty_like(frames, dtype=np.float32)
@@ -155,7 +159,7 @@ def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray
         spectrum = spectrum @ state.spectrum_matrix
     if state.spectrum_add is not None:
         spectrum = spectrum + state.spectrum_add
-        level += _unvoiced_tilt(state, frame_level(spectrum) - before, frame[1] > 0.5)
+        level += _filtered(state, before, frame_level(spectrum))
     state.voiced += (float(frame[1] > 0.5) - state.voiced) * _smoothing(0.02)
     if state.score is None:
         frame[0] = _spoken_pitch(state, frame[0])
@@ -180,14 +184,17 @@ def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray
     return frame
 
 
-def _unvoiced_tilt(state: ExpressionState, change: float, voiced: bool) -> float:
-    """A filter leaves voiced frames at their level, and moves the others against them as it would."""
+def _filtered(state: ExpressionState, before: float, after: float) -> float:
+    """What a filter may change of a frame's level, in dB, so that it leaves that of the speech as it is.
+
+    A frame that differs from what was said lately, as a fricative from vowels, moves against it.
+    """
     if state.effect.whisper:
         return 0.0
-    if voiced:
-        state.tilted += (change - state.tilted) * _smoothing(0.1)
-        return 0.0
-    return change - state.tilted
+    kept = exp(-1.0 / (_MEMORY_S * FRAME_RATE))
+    energy, filtered = state.energy
+    state.energy = (energy * kept + 10 ** (before / 10), filtered * kept + 10 ** (after / 10))
+    return (after - before) - 10 * log10(state.energy[1] / state.energy[0])
 
 
 def _spoken_pitch(state: ExpressionState, log_f0: float) -> float:
@@ -253,9 +260,9 @@ def _whisper_filter() -> np.ndarray:
 
     Source: T. Ito et al., "Analysis and recognition of whispered speech" (2005).
     """
-    octaves = np.log2(np.clip(frequencies(), 120.0, 4000.0) / 1000.0)
-    shaped: np.ndarray = 4.5 * octaves
-    return shaped
+    hertz = frequencies()
+    shaped: np.ndarray = 4.0 * np.log2(np.clip(hertz, 150.0, 3000.0) / 1000.0)
+    return shaped - 3.0 * np.log2(np.clip(hertz, 5000.0, 10_000.0) / 5000.0)
 
 
 def _murmur() -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from stepaudio.errors import InputError
 from stepaudio.speech.melody import Note, invent, transpose
+from stepaudio.styles import Style
 
 # IPA, with Kokoro's letters for diphthongs.
 VOWELS = frozenset("aeiouyæøœɐɑɒɔəɘɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵊᵻAIOQWY")
@@ -69,6 +70,35 @@ class Score:
     nucleus: np.ndarray
 
 
+def arrange(
+    style: Style, symbols: Sequence[str], durations: Sequence[float] | np.ndarray, *, centre_log_f0: float
+) -> Score:
+    """Return phonemes as a style wants them in time: faster or slower, on a beat, or on notes.
+
+    Args:
+        style: what is asked.
+        symbols: (N,) phonemes, as of `find_syllables`.
+        durations: (N,) seconds of each, as the voice says it plainly.
+        centre_log_f0: the voice's median log-F0.
+
+    Raises:
+        InputError: symbols and durations do not fit together.
+    """
+    effect = style.effect
+    if effect.delivery == "rap":
+        return rap(symbols, durations, tempo=(style.tempo or RAP_TEMPO) * effect.rate)
+    if effect.delivery == "speech":
+        return spoken(symbols, np.asarray(durations, float) / effect.rate)
+    return sing(
+        symbols,
+        durations,
+        centre_log_f0=centre_log_f0,
+        melody=style.melody,
+        tempo=(style.tempo or SONG_TEMPO) * effect.rate,
+        semitones=effect.pitch,
+    )
+
+
 def find_syllables(symbols: Sequence[str]) -> Syllables:
     """Find a nucleus at every vowel; consonants before it belong to it, those before a break to the last.
 
@@ -117,7 +147,9 @@ def find_syllables(symbols: Sequence[str]) -> Syllables:
     )
 
 
-def rap(symbols: Sequence[str], durations: Sequence[float], *, tempo: float = RAP_TEMPO) -> Score:
+def rap(
+    symbols: Sequence[str], durations: Sequence[float] | np.ndarray, *, tempo: float = RAP_TEMPO
+) -> Score:
     """Put every vowel's beginning on a grid, stressed ones on every second place of it.
 
     Args:
@@ -155,7 +187,7 @@ def rap_slot(tempo: float) -> float:
 
 def sing(
     symbols: Sequence[str],
-    durations: Sequence[float],
+    durations: Sequence[float] | np.ndarray,
     *,
     centre_log_f0: float,
     melody: Sequence[Note] = (),
@@ -197,7 +229,7 @@ def sing(
     return _score(gaps.lengths, pitch, found)
 
 
-def spoken(symbols: Sequence[str], durations: Sequence[float]) -> Score:
+def spoken(symbols: Sequence[str], durations: Sequence[float] | np.ndarray) -> Score:
     """Return plain speech as a `Score`: the durations as they are, no notes."""
     lengths, found = _checked(symbols, durations)
     return _score(lengths, np.zeros(len(lengths)), found)
@@ -251,7 +283,7 @@ class _Gaps:
             self.lengths[part] = self.lengths[part] * (total / held) if held else total / max(1, len(part))
 
 
-def _checked(symbols: Sequence[str], durations: Sequence[float]) -> tuple[np.ndarray, Syllables]:
+def _checked(symbols: Sequence[str], durations: Sequence[float] | np.ndarray) -> tuple[np.ndarray, Syllables]:
     lengths = np.asarray(durations, float)
     if lengths.shape != (len(symbols),):
         raise InputError(f"{len(symbols)} phonemes and {lengths.size} durations do not fit together")

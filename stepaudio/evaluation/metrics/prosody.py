@@ -11,14 +11,15 @@ from math import log2, nan
 import numpy as np
 
 from stepaudio.audio import Audio
+from stepaudio.effects import Bound, Measure
 from stepaudio.errors import AudioError
-from stepaudio.style_tags import Bound, Measure
 
 RATE = 16_000
 _FRAME, _HOP = 512, 160
 FRAME_RATE = RATE / _HOP
 _PERIODIC = 0.6  # correlation of voiced speech with itself a period later
 _ACTIVE_DB = 30.0  # frames so far below the loud ones are pauses
+_AUDIBLE_DB = 40.0  # faint consonants at the ends count as speech
 _BRIGHT_HZ = 1000.0
 _ONSET_BAND = (300.0, 3500.0)  # where vowels are and rumble is not
 _ONSET_DB = 25.0
@@ -69,7 +70,7 @@ def measure(audio: Audio, *, f0: np.ndarray | None = None, slot: float | None = 
     power = _spectrogram(samples)
     level = 10 * np.log10(power.sum(1) + 1e-12)
     active = level > np.quantile(level, 0.95) - _ACTIVE_DB
-    spoken = np.flatnonzero(active)
+    spoken = np.flatnonzero(level > np.quantile(level, 0.95) - _AUDIBLE_DB)
     bright = np.fft.rfftfreq(_FRAME, 1 / RATE) >= _BRIGHT_HZ
     total = power[active].sum()
     length = min(len(f0), len(active))
@@ -87,7 +88,7 @@ def measure(audio: Audio, *, f0: np.ndarray | None = None, slot: float | None = 
 
 
 def changes(plain: Prosody, styled: Prosody) -> dict[Measure, float]:
-    """Return each measure of a styled take against the plain one, in the terms of `style_tags.Measure`."""
+    """Return each measure of a styled take against the plain one, in the terms of `effects.Measure`."""
     return {
         "rate": plain.seconds / styled.seconds,
         "pitch": 12 * log2(styled.pitch / plain.pitch),
