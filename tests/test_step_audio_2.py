@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import stepaudio
 from stepaudio.api import StepAudio
 from stepaudio.audio import Audio, concat
+from stepaudio.cloning.consent import Consent
 from stepaudio.convert import convert_folder
 from stepaudio.dialogue.events import AudioDelta, TextDelta
-from stepaudio.cloning.consent import Consent
 from stepaudio.errors import InputError, ModelError
 from stepaudio.families.step2_model import Step2Model, Ta4Grammar
 from stepaudio.families.step2_voice import S3Codes
