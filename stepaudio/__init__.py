@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stepaudio.api import StepAudio, load
     from stepaudio.audio import Audio
+    from stepaudio.cloning.consent import Consent
     from stepaudio.dialogue.chat import Chat
     from stepaudio.errors import StepAudioError
     from stepaudio.results import Reply, Transcript
     from stepaudio.voices import Voice
 
-__all__ = ["Audio", "Chat", "Reply", "StepAudio", "StepAudioError", "Transcript", "Voice", "load"]
+__all__ = [
+    "Audio",
+    "Chat",
+    "Consent",
+    "Reply",
+    "StepAudio",
+    "StepAudioError",
+    "Transcript",
+    "Voice",
+    "load",
+]
 
 _HOMES = {
     "Audio": "stepaudio.audio",
     "Chat": "stepaudio.dialogue.chat",
+    "Consent": "stepaudio.cloning.consent",
     "Reply": "stepaudio.results",
     "StepAudio": "stepaudio.api",
     "StepAudioError": "stepaudio.errors",

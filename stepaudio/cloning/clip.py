@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RATE = 16_000
 FRAME = 512  # samples at 16 kHz that the voice activity model scores at once: 32 ms
 FRAME_S = FRAME / RATE
+PAUSE = 10  # frames: a third of a second between words belongs to the speech
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def check_clip(
     levels = frame_levels(samples)
     if not levels.size or loudest_tenth(levels) < limits.silent_db:
         raise AudioError("the clip is silent: a voice needs 3 to 15 s of clear speech")
-    speech = speech_probabilities(samples)[: levels.size] >= 0.5
+    speech = bridged(speech_probabilities(samples)[: levels.size] >= 0.5)
     sound = levels > levels.max() - limits.loud_db
     share = float(speech[sound].mean())
     warnings = []
@@ -143,6 +144,16 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
     padded = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32)
     scores: np.ndarray = np.asarray(get_vad_model()(padded), np.float32).reshape(-1)
     return scores
+
+
+def bridged(speech: np.ndarray) -> np.ndarray:
+    """Return speech frames (n,) bool with the pauses of up to `PAUSE` frames between them counted in."""
+    filled = speech.copy()
+    at = np.flatnonzero(speech)
+    for before, after in zip(at[:-1], at[1:], strict=True):
+        if after - before <= PAUSE + 1:
+            filled[before:after] = True
+    return filled
 
 
 def frame_levels(samples: np.ndarray) -> np.ndarray:

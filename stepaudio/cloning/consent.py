@@ -31,7 +31,7 @@ MOST_SECONDS = 60.0
 HOW = (
     "a new voice needs its speaker's consent: `stepaudio voices consent` gives a sentence to be read aloud; "
     "record it and pass --consent RECORDING.wav, or state that you have it with --i-have-consent "
-    '(Python: consent="recording.wav" or consent=Consent.declared("..."))'
+    '(Python: consent="recording.wav" or consent=stepaudio.Consent.declared("..."))'
 )
 
 
