@@ -105,6 +105,7 @@ def test_pulses_lie_f0_apart_and_carry_the_envelopes_power(f0: float) -> None:
     assert np.ptp(10 * np.log10(tones)) < 1.0
     assert tones.sum() > 0.98 * spectrum[: near.max() + 1].sum()
     assert np.std(made) == pytest.approx(0.01, rel=0.08)
+    assert abs(np.mean(made)) < 1e-4
 
 
 def test_unvoiced_frames_are_noise_of_the_envelopes_power_that_the_seed_decides() -> None:

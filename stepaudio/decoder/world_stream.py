@@ -4,8 +4,8 @@ Source: M. Morise et al., "WORLD: a vocoder-based high-quality speech synthesis 
 minimum-phase responses of the periodic part, one a glottal pulse, plus noise shaped by the aperiodic part.
 Three things differ from pyworld's synthesiser, which needs the whole utterance: noise is shaped on a fixed
 grid of 5 ms instead of from pulse to pulse, so that no future pulse is awaited; F0 is held up to the edge of
-a voiced stretch instead of gliding to zero; the remover of the pulse's DC lies behind the pulse, not around
-it, so that it needs no look-ahead.
+a voiced stretch instead of gliding to zero; DC is removed by a causal high-pass instead of a window around
+each pulse, which would need look-ahead.
 """
 
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ _SEGMENT = HOP // 2  # voicing changes halfway between frames, so half a hop is 
 _FADE = 64  # samples at the end of a response, where the FFT wraps around
 _BLOCK = 32  # frames rendered at once: bounds the memory of a long push and fits the cache
 _HIGHEST_F0 = RATE / 8
+_CORNER = 40.0  # Hz: envelopes reach down to 0 Hz, speech does not
 _LEAST_SHARE = 1e-12  # of either part in the power: its log stays finite
 
 
@@ -67,6 +68,13 @@ class WorldState:
     finished: bool = False
 
 
+def high_pass() -> np.ndarray:
+    """(513,) complex response of a second-order Butterworth high-pass (bilinear transform) at 40 Hz."""
+    ratio = 1j * np.tan(np.pi * np.arange(BINS) / FFT) / np.tan(np.pi * _CORNER / RATE)
+    response: np.ndarray = ratio**2 / (ratio**2 + np.sqrt(2) * ratio + 1)
+    return response
+
+
 @dataclass(frozen=True, eq=False)
 class WorldStream:
     """Synthesise WORLD frames as they come; one object serves any number of streams.
@@ -76,9 +84,11 @@ class WorldStream:
 
     Attributes:
         codec: the tables that decode frames.
+        high_pass: (513,) complex response that all sound passes.
     """
 
     codec: WorldCodec = field(default_factory=WorldCodec.build)
+    high_pass: np.ndarray = field(default_factory=high_pass, repr=False)
 
     def start(self, seed: int = 0) -> WorldState:
         """Begin a stream; the same seed gives the same noise.
@@ -118,7 +128,7 @@ class WorldStream:
                 self.codec.power(frames.spectrum[part]),
                 self.codec.aperiodicity(frames.aperiodicity[part]),
             )
-            pieces.append(_advance(state, decoded))
+            pieces.append(_advance(state, decoded, self.high_pass))
         return np.concatenate(pieces)
 
     def finish(self, state: WorldState) -> np.ndarray:
@@ -127,10 +137,10 @@ class WorldStream:
             state.finished = True
             return np.zeros(0, np.float32)
         state.finished = True
-        return np.concatenate([_advance(state, state.last), _limited(state.tail[:LEAD])])
+        return np.concatenate([_advance(state, state.last, self.high_pass), _limited(state.tail[:LEAD])])
 
 
-def _advance(state: WorldState, decoded: _Decoded) -> np.ndarray:
+def _advance(state: WorldState, decoded: _Decoded, colour: np.ndarray) -> np.ndarray:
     """Render from the state's last frame to the last one of `decoded`."""
     if state.last is not None:
         decoded = state.last.then(decoded)
@@ -140,7 +150,8 @@ def _advance(state: WorldState, decoded: _Decoded) -> np.ndarray:
         return np.zeros(0, np.float32)
     # Index 0 lies LEAD before the first frame, where a pulse on that frame begins to ring.
     buffer = np.concatenate([state.tail, np.zeros(hops * HOP)])
-    rows, starts, state.phase = _responses(decoded, _noise(state.seed, at, hops), state.phase)
+    white = np.fft.rfft(_noise(state.seed, at, hops), FFT)
+    rows, starts, state.phase = _responses(decoded, white * colour, colour, state.phase)
     # Hop by hop, so that sums round alike for every chunking.
     for index in np.argsort(starts // HOP, kind="stable").tolist():
         buffer[starts[index] : starts[index] + FFT] += rows[index]
@@ -176,12 +187,15 @@ def _pulses(f0: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray, float
     return segment * _SEGMENT + within, low + slope * within, phase
 
 
-def _responses(decoded: _Decoded, noise: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray, float]:
+def _responses(
+    decoded: _Decoded, noise: np.ndarray, pulse: np.ndarray, phase: float
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Shape the sound between the first and the last frame.
 
     Args:
         decoded: T frames.
-        noise: (2 * (T - 1), 120) white noise.
+        noise: (2 * (T - 1), 513) complex spectra of the noise to shape.
+        pulse: (513,) complex spectrum of the pulses to shape.
         phase: of the pulse train at the first frame.
 
     Returns:
@@ -207,13 +221,10 @@ def _responses(decoded: _Decoded, noise: np.ndarray, phase: float) -> tuple[np.n
     starts = np.concatenate([_SEGMENT * np.arange(segments), np.floor(times).astype(int)])
     delay = LEAD + np.concatenate([np.zeros(segments), times - starts[segments:]])
     spectra = _minimum_phase(power, delay)
-    spectra[:segments] *= np.fft.rfft(noise - noise.mean(1, keepdims=True), FFT)
+    spectra[:segments] *= noise
+    spectra[segments:] *= pulse
     rows = np.fft.irfft(spectra, FFT)
     rows[:, -_FADE:] *= 0.5 + 0.5 * np.cos(np.pi * (np.arange(_FADE) + 1) / _FADE)
-    if len(times):
-        # The envelope extends to 0 Hz, but speech has no constant part.
-        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT) / FFT)
-        rows[segments:] -= rows[segments:].sum(1, keepdims=True) * (window / window.sum())
     return rows, starts, phase
 
 
