@@ -206,6 +206,43 @@ def test_the_listener_learns_from_recorded_frames_only(clips: list[Clip]) -> Non
     assert any(value.grad is not None and value.grad.any() for value in model.decoder.parameters())
 
 
+def test_the_teachers_speech_keeps_its_codes_where_an_anchor_holds_them(clips: list[Clip]) -> None:
+    import copy
+    import dataclasses
+
+    torch.manual_seed(0)
+    scale = measure_scale(clips)
+    taught = [dataclasses.replace(clips[0], taught=True), clips[2]]
+    batch = Batches(taught, scale, size=8, groups=GROUPS, shifted=0, people=0.5).draw(0)
+    assert 0 < int(batch.taught.sum()) < 8
+    decoder = RegressorConfig(width=16, inner=16, depth=1, kernel=3, smooth=8)
+    model = Autoencoder(TOKENIZER, decoder, torch.from_numpy(scale.frames)).eval()
+    anchor = copy.deepcopy(model.tokenizer)
+    assert float(model.losses(batch, Weights(), anchor=anchor)["anchor"].detach()) == 0
+    with torch.no_grad():
+        model.tokenizer.semantic_out.bias += 1.0
+    assert float(model.losses(batch, Weights(), anchor=anchor)["anchor"].detach()) > 0.05
+
+
+def test_recordings_are_labelled_where_the_classifier_is_sure(clips: list[Clip], tmp_path: Path) -> None:
+    from stepaudio.training.phonemes import PhonemeClassifier, label
+
+    model = PhonemeClassifier(features=8)
+    with torch.no_grad():
+        model.out.weight.zero_()
+        model.out.bias.zero_()
+        model.out.bias[5] = 20.0
+    (tmp_path / "runs" / "p").mkdir(parents=True)
+    torch.save(model.state_dict(), tmp_path / "runs" / "p" / "best.pt")
+    known, unknown, _ = label(tmp_path, "p", clips, features=8)
+    assert known is clips[0]
+    assert set(unknown.phonemes) == {5}
+    with torch.no_grad():
+        model.out.bias.zero_()
+    torch.save(model.state_dict(), tmp_path / "runs" / "p" / "best.pt")
+    assert set(label(tmp_path, "p", clips, features=8)[1].phonemes) == {UNKNOWN}
+
+
 def test_the_flow_learns_what_the_regressor_leaves(clips: list[Clip]) -> None:
     from stepaudio.decoder.config import DiTConfig
     from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig

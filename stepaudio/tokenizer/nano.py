@@ -16,6 +16,8 @@ from stepaudio.decoder.world import WIDTH
 from stepaudio.tokenizer.fsq import FSQ
 from stepaudio.weights import load_strict, read_safetensors
 
+DROPOUT = 0.15
+"""Of the Whisper features in training: other recordings have others."""
 WHISPER_PER_GROUP = 6
 """Whisper frames (50 Hz) in a group of 120 ms."""
 WORLD_PER_GROUP = 12
@@ -84,7 +86,7 @@ class NanoTokenizer(nn.Module):
             world: (batch, 12 G, 45) WORLD frames minus the voice's centre, over the scale of training.
             jitter: (batch,) how far, in levels, digits are moved at random (training); none by default.
         """
-        whisper = F.layer_norm(whisper, whisper.shape[-1:])
+        whisper = F.dropout(F.layer_norm(whisper, whisper.shape[-1:]), DROPOUT, self.training)
         batch, frames, _ = whisper.shape
         linguistic = self.linguistic_in(whisper.reshape(batch, frames // 3, -1))
         linguistic = self.linguistic_out(F.layer_norm(self.linguistic(linguistic), (self.config.width,)))

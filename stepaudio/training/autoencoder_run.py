@@ -1,5 +1,6 @@
 """Runs of the tokenizer with its decoder: training, loading, and judging what comes back from the codes."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
 from stepaudio.training.loop import Plan, Progress, train
+from stepaudio.training.phonemes import label
 from stepaudio.training.tokenizer import Autoencoder, Streams, Weights, code_usage
 from stepaudio.training.work import Work
 
 BATCH = 20
+PEOPLE = 0.5
+"""Share of people's speech when a tokenizer is adapted to it."""
 JITTER = 0.6
 """Levels by which the digits of some stretches are moved in training, at most."""
 
@@ -57,6 +61,40 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, streams: St
 
     def loss(step: int) -> dict[str, torch.Tensor]:
         return model.losses(batches.draw(step).to(plan.device), Weights(), JITTER)
+
+    return train(model, loss, evaluate, place.folder / "runs" / run, plan)
+
+
+def adapt_run(
+    work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan, phonemes: str
+) -> Progress:
+    """Teach a trained tokenizer more of people's speech, while the teacher's keeps its codes, or go on.
+
+    A language model that was trained on the codes goes on to fit.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        codes_of: the run to start from, whose codes are kept.
+        sets: patterns of the names of the prepared shards.
+        plan: how.
+        phonemes: the run of a phoneme classifier, which labels the recordings of people.
+    """
+    place = Work(work)
+    clips, kept = place.split(sets)
+    model, scale = load_run(work, codes_of)
+    anchor = copy.deepcopy(model.tokenizer).eval().requires_grad_(False).to(plan.device)
+    model = model.to(plan.device)
+    batches = Batches(label(work, phonemes, clips), scale, size=BATCH, people=PEOPLE)
+    people = [clip for clip in label(work, phonemes, kept) if not clip.taught]
+    test = Batches(people, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
+
+    def evaluate(candidate: nn.Module) -> Mapping[str, float]:
+        assert isinstance(candidate, Autoencoder)
+        return {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
+
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        return model.losses(batches.draw(step).to(plan.device), Weights(), JITTER, anchor)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 

@@ -32,6 +32,7 @@ class Clip:
         speaker: (256,) GE2E embedding, of length 1.
         phonemes: (12 G,) int16 phoneme of every WORLD frame, or UNKNOWN.
         who: the speaker, equal for clips of one voice; the clip's own name where nobody knows.
+        taught: whether the teacher says it, and says how.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Clip:
     speaker: np.ndarray
     phonemes: np.ndarray
     who: str = ""
+    taught: bool = False
 
     @property
     def groups(self) -> int:
@@ -69,7 +71,17 @@ def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
                 offset = round(take["offset"] * FRAME_RATE / TICKS)
                 phonemes[:] = ids[tokens_of_frames(np.asarray(take["durations"]), offset, len(world))]
             name, who = f"{path.stem}/{key}", str(take.get("who", ""))
-            clips.append(Clip(name, data[f"{key}.whisper"], world, data[f"{key}.speaker"], phonemes, who))
+            clips.append(
+                Clip(
+                    name,
+                    data[f"{key}.whisper"],
+                    world,
+                    data[f"{key}.speaker"],
+                    phonemes,
+                    who,
+                    "durations" in take,
+                )
+            )
     return clips
 
 
@@ -100,6 +112,7 @@ class Batch:
         target: (batch, 12 G, 45) the same in the voice to decode to, relative to that voice.
         voice: (batch, 85 + 256) of that voice.
         phonemes: (batch, 12 G) int64.
+        taught: (batch,) whether the teacher says it.
     """
 
     whisper: Tensor
@@ -107,6 +120,7 @@ class Batch:
     target: Tensor
     voice: Tensor
     phonemes: Tensor
+    taught: Tensor
 
     def to(self, device: str | torch.device) -> "Batch":
         """The batch on another device."""
@@ -142,6 +156,7 @@ class Batches:
         shifted: share of the stretches that are to be decoded in a made-up voice.
         other: share of the others whose voice is told by another clip of the speaker, as in cloning.
         seed: of the choices.
+        people: share of the stretches that are of people and not of the teacher; by default as they come.
     """
 
     clips: Sequence[Clip]
@@ -151,6 +166,7 @@ class Batches:
     shifted: float = 0.4
     other: float = 0.4
     seed: int = 0
+    people: float | None = None
     _warps: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -158,6 +174,10 @@ class Batches:
         if not self.clips:
             raise InputError(f"no clip has the {self.groups} groups of a stretch")
         weights = np.array([clip.groups - self.groups + 1 for clip in self.clips], float)
+        taught = np.array([clip.taught for clip in self.clips])
+        if self.people is not None and taught.any() and not taught.all():
+            weights[taught] *= (1 - self.people) / weights[taught].sum()
+            weights[~taught] *= self.people / weights[~taught].sum()
         self._shares = weights / weights.sum()
         self._voices = [WorldVoice.of(clip.world) for clip in self.clips]
         self._same: dict[str, list[int]] = {}
@@ -200,6 +220,7 @@ class Batches:
             target,
             self.scale.voice(voice, speaker),
             clip.phonemes[at].astype(np.int64),
+            np.array(clip.taught),
         )
 
 

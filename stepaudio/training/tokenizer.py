@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stepaudio.decoder.convnext import convnext
 from stepaudio.decoder.regressor import FrameRegressor, RegressorConfig
 from stepaudio.decoder.world import SPECTRUM, WIDTH
-from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig
+from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import UNKNOWN, Batch
 from stepaudio.training.loop import Losses
 
@@ -46,6 +46,7 @@ class Weights:
         features: of the Whisper features, from the linguistic codes.
         heard: of what the listener makes of the decoded frames.
         listener: of what the listener itself has to learn.
+        anchor: of the distance from kept codes.
     """
 
     spectrum: float = 1.0
@@ -57,6 +58,7 @@ class Weights:
     features: float = 0.3
     heard: float = 0.7
     listener: float = 1.0
+    anchor: float = 3.0
 
 
 class Listener(nn.Module):
@@ -108,13 +110,16 @@ class Autoencoder(nn.Module):
         self.frame_scale: Tensor
         self.register_buffer("frame_scale", frame_scale)
 
-    def losses(self, batch: Batch, weights: Weights, jitter: float = 0.0) -> Losses:
+    def losses(
+        self, batch: Batch, weights: Weights, jitter: float = 0.0, anchor: NanoTokenizer | None = None
+    ) -> Losses:
         """All parts and ``total``; a batch as `training.clips` draws it.
 
         Args:
             batch: of stretches.
             weights: of the parts.
             jitter: how far, in levels, the digits of some stretches are moved.
+            anchor: a tokenizer whose codes the teacher's speech is to keep.
         """
         moved = None
         if jitter:
@@ -130,6 +135,8 @@ class Autoencoder(nn.Module):
         made_features = self.features(hidden).float().reshape_as(features)
         parts["features"] = F.mse_loss(made_features, features)
         parts |= self._listen(made, batch, features)
+        if anchor is not None:
+            parts["anchor"] = _distance(streams, anchor(batch.whisper, batch.world), batch.taught)
         parts["total"] = sum(
             (getattr(weights, name) * part for name, part in parts.items() if hasattr(weights, name)),
             torch.zeros(()),
@@ -166,6 +173,14 @@ class Autoencoder(nn.Module):
         likeness = likeness + F.mse_loss(told_made.float(), features)
         phoneme_loss, errors = _phoneme_loss(phonemes_made.float(), spoken)
         return {"listener": own, "heard": likeness + phoneme_loss, "heard_errors": errors}
+
+
+def _distance(made: QuantisedStreams, kept: QuantisedStreams, rows: Tensor) -> Tensor:
+    """Mean squared distance of two tokenizers' values on some rows of a batch."""
+    if not rows.any():
+        return made.linguistic.sum() * 0
+    linguistic = F.mse_loss(made.linguistic[rows], kept.linguistic[rows].detach())
+    return linguistic + F.mse_loss(made.semantic[rows], kept.semantic[rows].detach())
 
 
 def _heard(made: Tensor) -> Tensor:
