@@ -114,7 +114,8 @@ def _connect(ray: Any, address: str) -> bool:
         return False
     _reach(address)
     try:
-        ray.init(address=None if address == "local" else address, log_to_driver=False, logging_level="ERROR")
+        # Ray knows "local" too; without an address it would join whatever cluster runs on this machine.
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"--ray {address}: no Ray cluster there ({_first_line(error)})") from None
     return True
