@@ -6,6 +6,7 @@ about wrongly for music or a second person; see `CloneLimits`.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -150,7 +151,7 @@ def bridged(speech: np.ndarray) -> np.ndarray:
     """Return speech frames (n,) bool with the pauses of up to `PAUSE` frames between them counted in."""
     filled = speech.copy()
     at = np.flatnonzero(speech)
-    for before, after in zip(at[:-1], at[1:], strict=True):
+    for before, after in pairwise(at):
         if after - before <= PAUSE + 1:
             filled[before:after] = True
     return filled

@@ -54,6 +54,8 @@ class _Detector(nn.Module):
 class PerthNet(nn.Module):
     """Embedder and detector; the names of the tensors are those of the published weights."""
 
+    window: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.encoder = _Embedder()
