@@ -19,6 +19,7 @@ demo: env models
 	@$(BIN)/stepaudio demo
 
 test: dev models
+	@$(BIN)/stepaudio models pull nano-own
 	@$(PYTEST) -n 2 --dist loadfile
 
 check: dev

@@ -1,4 +1,4 @@
-"""nano's own speech with its real weights: spoken text is understood, codes carry speech, clips become voices."""
+"""nano's own speech with its real weights: text is understood, codes carry speech, clips become voices."""
 
 import numpy as np
 import pytest

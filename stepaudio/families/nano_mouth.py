@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from stepaudio.voices import Voice
 
 SAMPLE_RATE = 24_000
-LEAD_S, TAIL_S = 0.05, 0.15
-"""Silence before and after what is said."""
+LEAD_S, TAIL_S = 0.3, 0.1
+"""Silence before and after what is said, as the teacher leaves it; `speech.join` trims it."""
 LONGEST_PHONEMES = 250
 """Phonemes spoken at a time; the corpus had no longer sentences."""
 FIRST_GROUPS, MORE_GROUPS = 4, 10

@@ -65,7 +65,7 @@ def serve(model: str, *, host: str, port: int, tell: Callable[[str], None]) -> N
     tell("Loading the model …")
     sa = load(model)
     sa.warm_up()
-    app = application(sa, [voice.name for voice in list_voices()])
+    app = application(sa, [voice.name for voice in list_voices(sa.voice(None).info.family)])
     shown = f"[{host}]" if ":" in host else host
     tell(f"Open http://{shown}:{listener.getsockname()[1]} in a browser; Ctrl-C ends it.")
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
