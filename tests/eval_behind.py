@@ -89,7 +89,9 @@ class JudgingMind:
         asked = json.loads(body)
         self.asked += 1
         assert asked["temperature"] == 0
-        grammar = self.grammars.make(asked["response_format"]["json_schema"]["schema"])
+        schema = asked["response_format"]["json_schema"]["schema"]
+        schema["properties"]["reason"]["maxLength"] = 60  # it would only repeat itself, and slowly
+        grammar = self.grammars.make(schema)
         prompt = self.mind.prompt_ids([_message(turn) for turn in asked["messages"]])
         written, reason = [], "length"
         for token in self.mind.ids(
