@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stepaudio.decoder.regressor import RegressorConfig
-from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
+from stepaudio.decoder.world import WIDTH
 from stepaudio.decoder.world_voice import WorldVoice
 from stepaudio.errors import InputError, ModelError
 from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
@@ -16,7 +16,7 @@ from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.tokenizer.nano import NanoTokenizerConfig
 from stepaudio.training import speech
 from stepaudio.training.align import Said, find_offset, tokens_of_frames
-from stepaudio.training.clips import UNKNOWN, Batches, Clip, formant_matrix, load_shards, measure_scale
+from stepaudio.training.clips import UNKNOWN, Batches, Clip, load_shards, measure_scale
 from stepaudio.training.loop import Log, Plan, train
 from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
 
@@ -104,13 +104,6 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     train(model, loss, evaluate, tmp_path, plan(10))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint"):
         train(nn.Linear(4, 1), loss, evaluate, tmp_path, plan(10))  # type: ignore[arg-type]
-
-
-def test_formants_shift_by_a_matrix() -> None:
-    spectrum = np.random.default_rng(0).normal(size=(5, SPECTRUM)).astype(np.float32)
-    frames = WorldFrames(np.zeros(5, np.float32), spectrum, np.zeros((5, 3), np.float32))
-    wanted = shift_formants(frames, 1.12).spectrum
-    np.testing.assert_allclose(spectrum @ formant_matrix(1.12), wanted, atol=2e-3)
 
 
 def test_scale_goes_there_and_back(clips: list[Clip]) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from stepaudio.decoder.world_stream import WorldStream
     from stepaudio.families.nano_speech import NanoSpeech, NanoVoice
-    from stepaudio.speech.rhythm import Score
     from stepaudio.styles import Style
     from stepaudio.voices import Voice
 
@@ -110,6 +109,7 @@ class NanoMouth:
 
         from stepaudio.decoder import expression, stretch
         from stepaudio.lm.threads import cores
+        from stepaudio.speech import rhythm
 
         models, vocoder = self.models, self._vocoder
         with torch.inference_mode(), cores(self._threads):
@@ -117,11 +117,11 @@ class NanoMouth:
             ticks = models.lm.log_durations(text, voice.speaker, torch.zeros(1)).exp()[0]
         seconds = ticks.numpy().astype(float) * models.tick
         seconds[0], seconds[-1] = LEAD_S, TAIL_S
-        score = _arrange(["", *phonemes, ""], seconds, style, voice)
+        centre = voice.centre_log_f0
+        score = rhythm.arrange(style, ["", *phonemes, ""], seconds, centre_log_f0=centre)
         made = seconds / min(max(style.speed, PACES[0]), PACES[1])
         timing = stretch.start(made, score.durations)
-        speaker = expression.Speaker(voice.centre_log_f0, voice.level)
-        edits = expression.start(style.effect, speaker, score)
+        edits = expression.start(style.effect, expression.Speaker(centre, voice.level), score)
         sound = vocoder.start(seed)
 
         def finished(frames: np.ndarray, index: np.ndarray) -> Iterator[Audio]:
@@ -163,22 +163,3 @@ class NanoMouth:
         with cores(self._threads):
             frames = models.decoder.finish(stream)
         yield models.absolute(frames, voice)
-
-
-def _arrange(symbols: list[str], natural: np.ndarray, style: "Style", voice: "NanoVoice") -> "Score":
-    """How long each phoneme lasts in a style, and its note where it is sung."""
-    from stepaudio.speech import rhythm
-
-    effect, seconds = style.effect, natural.tolist()
-    if effect.delivery == "rap":
-        return rhythm.rap(symbols, seconds, tempo=(style.tempo or rhythm.RAP_TEMPO) * style.speed)
-    if effect.delivery in ("singing", "humming"):
-        return rhythm.sing(
-            symbols,
-            seconds,
-            centre_log_f0=voice.centre_log_f0,
-            melody=style.melody,
-            tempo=(style.tempo or rhythm.SONG_TEMPO) * style.speed,
-            semitones=effect.pitch,
-        )
-    return rhythm.spoken(symbols, (natural / style.speed).tolist())

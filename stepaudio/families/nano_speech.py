@@ -23,6 +23,8 @@ from stepaudio.weights import below, load_strict, read_safetensors
 FAMILY = "nano"
 KIND = "world-voice"
 CONFIG, WEIGHTS = "speech.json", "speech.safetensors"
+ABOVE_MEAN_DB = 3.0
+"""How far the mean power of voiced frames lies above that of the mean frame, which is one of logarithms."""
 PROMPT_GROUPS = 25
 """Groups (120 ms) of a voice's prompt, at most."""
 
@@ -154,7 +156,7 @@ class NanoSpeech:
             world,
             torch.from_numpy(speaker * len(speaker) ** 0.5)[None],
             condition,
-            frame_level(centre[2 : 2 + SPECTRUM].astype(float)),
+            frame_level(centre[2 : 2 + SPECTRUM].astype(float)) + ABOVE_MEAN_DB,
             self._prompt(voice),
         )
 

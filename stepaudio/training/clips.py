@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepaudio.decoder.world import SPECTRUM, WIDTH, WorldFrames, shift_formants
+from stepaudio.decoder.envelope import formant_shift
+from stepaudio.decoder.world import SPECTRUM, WIDTH
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import InputError
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP
@@ -183,7 +184,7 @@ class Batches:
         self._same: dict[str, list[int]] = {}
         for index, clip in enumerate(self.clips):
             self._same.setdefault(clip.who or clip.name, []).append(index)
-        self._warps = [formant_matrix(ratio) for ratio in FORMANTS] if self.shifted else []
+        self._warps = [formant_shift(ratio).astype(np.float32) for ratio in FORMANTS] if self.shifted else []
 
     def draw(self, step: int) -> Batch:
         """The batch of a step."""
@@ -222,14 +223,3 @@ class Batches:
             clip.phonemes[at].astype(np.int64),
             np.array(clip.taught),
         )
-
-
-def formant_matrix(ratio: float) -> np.ndarray:
-    """(40, 40) float32 M so that spectrum @ M has its formants shifted by `ratio`.
-
-    Coding, decoding and warping are linear in the logarithm of the envelope, so that `shift_formants` is a
-    matrix, which costs next to nothing in training.
-    """
-    eye = np.eye(SPECTRUM, dtype=np.float32)
-    frames = WorldFrames(np.zeros(SPECTRUM, np.float32), eye, np.zeros((SPECTRUM, 3), np.float32))
-    return shift_formants(frames, ratio).spectrum
