@@ -8,6 +8,7 @@ from torch import nn
 
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig
 from stepaudio.errors import ModelError
+from stepaudio.tokenizer.nano import NanoTokenizer
 from stepaudio.training.autoencoder_run import load_run
 from stepaudio.training.clips import Batch, Batches
 from stepaudio.training.loop import Losses, Plan, Progress, train
@@ -18,17 +19,32 @@ CHUNKS = (4, 6, 10, 16)
 """Groups that see each other, one of these a step: what a stream may be cut into."""
 FLOW = 0.5
 """Weight of the flow's loss beside the regressor's."""
+PEOPLE = 0.35
+"""Share of people's speech."""
 JITTER = 0.6
 """Levels by which the digits of some stretches are moved, at most: a language model errs."""
 
 
-def train_run(work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan) -> Progress:
-    """Train on the codes of the run `codes_of`, from its regressor, or go on."""
+def train_run(
+    work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan, spoken: str | None = None
+) -> Progress:
+    """Train on the codes of the run `codes_of`, from its regressor, or go on.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        codes_of: run of the tokenizer.
+        sets: patterns of the names of the prepared shards.
+        plan: how.
+        spoken: run of the tokenizer whose codes the language model writes, where it is another: the teacher's
+            speech is decoded from those.
+    """
     place = Work(work)
     teacher, scale = load_run(work, codes_of)
     teacher = teacher.to(plan.device).requires_grad_(False)
+    written = load_run(work, spoken)[0].tokenizer.to(plan.device) if spoken else None
     clips, kept = place.split(sets)
-    batches, tests = Batches(clips, scale), Batches(kept, scale, size=64, shifted=0, seed=1)
+    batches, tests = Batches(clips, scale, people=PEOPLE), Batches(kept, scale, size=64, shifted=0, seed=1)
     test = tests.draw(0).to(plan.device)
     torch.manual_seed(0)
     model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
@@ -39,12 +55,13 @@ def train_run(work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Pl
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         assert isinstance(candidate, WorldFlow)
         generator = torch.Generator(plan.device).manual_seed(0)
-        parts = losses(candidate, teacher, test, 10, 0.0, generator)
+        parts = losses(candidate, teacher, test, 10, 0.0, generator, written)
         return {name: float(value) for name, value in parts.items()}
 
     def loss(step: int) -> Losses:
         chunk = CHUNKS[step % len(CHUNKS)]
-        return losses(model, teacher, batches.draw(step).to(plan.device), chunk, JITTER)
+        batch = batches.draw(step).to(plan.device)
+        return losses(model, teacher, batch, chunk, JITTER, written=written)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
@@ -56,12 +73,19 @@ def losses(
     chunk: int,
     jitter: float,
     generator: torch.Generator | None = None,
+    written: NanoTokenizer | None = None,
 ) -> Losses:
-    """Both losses on the codes of `teacher`, and ``total``."""
+    """Both losses on the codes of `teacher`, and ``total``; of its own speech on those of `written`."""
     with torch.no_grad():
         moved = jitter * (torch.rand(len(batch.world), device=batch.world.device) < JITTERED)
         streams = teacher.tokenizer(batch.whisper, batch.world, moved)
-    raw, flow = model.loss(streams.linguistic, streams.semantic, batch.voice, batch.target, chunk, generator)
+        linguistic, semantic = streams.linguistic, streams.semantic
+        if written is not None:
+            other = written(batch.whisper, batch.world, moved)
+            taught = batch.taught[:, None, None]
+            linguistic = torch.where(taught, other.linguistic, linguistic)
+            semantic = torch.where(taught, other.semantic, semantic)
+    raw, flow = model.loss(linguistic, semantic, batch.voice, batch.target, chunk, generator)
     parts = frame_losses(raw.float(), batch.target, teacher.frame_scale)
     parts["heard"] = teacher.likeness(raw.float(), batch.target)
     weights = Weights()
