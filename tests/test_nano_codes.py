@@ -65,7 +65,7 @@ def test_tokenizer_gives_two_to_three_codes_a_group() -> None:
     torch.manual_seed(0)
     model = NanoTokenizer(
         NanoTokenizerConfig(features=8, width=16, inner=24, linguistic_depth=1, semantic_depth=1)
-    )
+    ).eval()
     whisper, world = torch.randn(2, 6 * GROUPS, 8), torch.randn(2, 12 * GROUPS, WIDTH)
     streams = model(whisper, world)
     assert streams.linguistic_codes.shape == (2, 2 * GROUPS)
