@@ -53,7 +53,9 @@ def folder(nano, tmp_path_factory):
     official = official_models.step_audio_2(place / "Step-Audio-2-mini")
     (official / "assets").mkdir()
     official_models.clip(2.0).save(official / "assets" / "default_female.wav")
-    official_models.clip(4.0).save(place / "me.wav")
+    nano.speak("The ferry to the island leaves at nine in the morning, and the next one at noon.").save(
+        place / "me.wav"
+    )
     return place
 
 
