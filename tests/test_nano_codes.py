@@ -214,6 +214,7 @@ def flow() -> WorldFlow:
     config = WorldFlowConfig(
         regressor=RegressorConfig(width=16, inner=16, depth=1, kernel=3, smooth=8),
         estimator=DiTConfig(hidden_size=24, depth=2, num_heads=2, head_dim=8),
+        temperature=0.7,
         keep_groups=2,
     )
     model = WorldFlow(config).eval()

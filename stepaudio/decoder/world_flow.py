@@ -42,7 +42,7 @@ class WorldFlowConfig(BaseModel):
     regressor: RegressorConfig = RegressorConfig()
     estimator: DiTConfig = DiTConfig(hidden_size=192, depth=4, num_heads=4, head_dim=48, mlp_ratio=3.0)
     solver: SolverConfig = SolverConfig(steps=4, schedule="linear", guidance=0.0, drop=0.0)
-    temperature: float = Field(default=0.7, ge=0)
+    temperature: float = Field(default=0.0, ge=0)
     keep_groups: int = Field(default=24, ge=0)
 
 
