@@ -170,7 +170,7 @@ def find_voice(name: str, family: str | None = None) -> Voice:
         return _of_family(paths, family)
     if "+" in text or "*" in text:
         return mix({find_voice(part, family): weight for part, weight in parse_mix(text).items()})
-    names = ", ".join(info.name for info in list_voices(family))
+    names = ", ".join(dict.fromkeys(info.name for info in list_voices(family)))
     raise InputError(
         f"unknown voice {name!r}; there are: {names} (a mix: ada*0.6+ben*0.4, or a {SUFFIX} file)"
     )

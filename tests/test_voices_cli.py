@@ -72,7 +72,8 @@ def test_add_list_show_speak_remove(run, tmp_path) -> None:
     assert rows["me"]["place"] == "yours"
     assert rows["ada"]["place"] == "shipped"
     assert rows["me"]["consent_kind"] == "declared"
-    assert rows["ada"]["family"] == "kokoro"
+    assert rows["ada"]["family"] == "nano"  # sorted by name and family, so the last of the two
+    assert json.loads(run("voices", "list", "--family", "kokoro", "--json")[1])[0]["family"] == "kokoro"
     assert json.loads(run("voices", "list", "--family", "elsewhere", "--json")[1]) == []
     assert "kokoro" in run("voices", "list")[1]
 
