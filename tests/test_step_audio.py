@@ -201,7 +201,7 @@ def test_pace_beyond_the_tags_is_changed_without_the_pitch(
 def test_a_style_or_voice_that_does_not_exist_says_so(loaded: StepAudio, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown voice 'Bo'; there are: Tingting"):
         loaded.speak("你好", voice="Bo")
-    kokoro = Voice.load(next((Path(stepaudio.__file__).parent / "voices_data").glob("*/*.safetensors")))
+    kokoro = Voice.load(next((Path(stepaudio.__file__).parent / "voices_data").glob("kokoro/*.safetensors")))
     with pytest.raises(InputError, match="is for kokoro, not for step-audio"):
         loaded.speak("Hi.", voice=kokoro)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stepaudio.errors import InputError, ModelError
@@ -126,6 +126,7 @@ def test_bos_is_explicit(piece_model: Path) -> None:
     )
 )
 def test_pieces_round_trip(piece_model: Path, text: str) -> None:
+    assume("<" not in text)  # the names of special tokens are left out of decoded text, see below
     for rules in (NEW, OLD):
         tokenizer = SentencePieceText(piece_model, rules)
         assert tokenizer.decode(tokenizer.encode(text)) == text
