@@ -2,7 +2,8 @@
 
 python tokenizers/nano.py features --data DATA --work WORK SET ...
 python tokenizers/nano.py train    --work WORK
-python tokenizers/nano.py flow     --work WORK
+python tokenizers/nano.py adapt    --work WORK
+python tokenizers/nano.py flow     --work WORK --tokenizer adapt --spoken tokenizer
 python tokenizers/nano.py measure  --data DATA --work WORK SET ...
 """
 
@@ -75,10 +76,55 @@ def train(
 
 
 @app.command()
+def adapt(
+    work: Where = Path("runs/nano"),
+    run: str = "adapt",
+    tokenizer: Run = "tokenizer",
+    shards: Shards = None,
+    steps: int = 1500,
+    threads: int = 1,
+    device: str = "cpu",
+    bf16: bool = True,
+) -> None:
+    """Learn a phoneme classifier, then teach the tokenizer people's speech; the teacher's codes are kept."""
+    import torch
+
+    from stepaudio.training import autoencoder_run, phonemes
+
+    torch.set_num_threads(threads)
+    patterns, labels = shards or ["*"], f"{run}-phonemes"
+    plan = Plan(
+        steps=900,
+        learning_rate=2e-3,
+        warmup=50,
+        weight_decay=0.05,
+        average=0.98,
+        evaluate_every=100,
+        bf16=bf16,
+        device=device,
+    )
+    print(phonemes.train_run(work, labels, patterns, plan))
+    plan = Plan(
+        steps=steps,
+        learning_rate=7e-4,
+        warmup=50,
+        weight_decay=0.03,
+        average=0.99,
+        evaluate_every=150,
+        bf16=bf16,
+        device=device,
+    )
+    print(autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels))
+
+
+@app.command()
 def flow(
     work: Where = Path("runs/nano"),
     run: str = "flow",
     tokenizer: Run = "tokenizer",
+    spoken: Annotated[
+        str, typer.Option(help="The run whose codes the language model writes, if another.")
+    ] = "",
     shards: Shards = None,
     steps: int = 4000,
     minutes: float = 1e9,
@@ -95,7 +141,7 @@ def flow(
     plan = Plan(
         steps=steps, learning_rate=8e-4, minutes=minutes, evaluate_every=200, bf16=bf16, device=device
     )
-    print(flow_run.train_run(work, run, tokenizer, shards or ["*"], plan))
+    print(flow_run.train_run(work, run, tokenizer, shards or ["*"], plan, spoken or None))
 
 
 @app.command()
