@@ -1,6 +1,8 @@
 """Workers on a Ray cluster: actors that do what local worker processes do."""
 
+import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -115,10 +117,17 @@ def _connect(ray: Any, address: str) -> bool:
     _reach(address)
     try:
         # Ray knows "local" too; without an address it would join whatever cluster runs on this machine.
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address, log_to_driver=False, logging_level="ERROR", runtime_env=_environment(address)
+        )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"--ray {address}: no Ray cluster there ({_first_line(error)})") from None
     return True
+
+
+def _environment(address: str) -> dict[str, Any]:
+    """What workers get to see: on this machine, the modules that this process can import."""
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}} if address == "local" else {}
 
 
 def _reach(address: str) -> None:
