@@ -86,6 +86,8 @@ class NanoCodec:
         Raises:
             AudioError: there is too little voiced speech in it.
         """
+        import torch
+
         from stepaudio.decoder.ge2e import SpeakerEncoder
         from stepaudio.decoder.world_voice import WorldVoice
         from stepaudio.families.nano_speech import FAMILY, KIND, PROMPT_GROUPS
@@ -97,7 +99,7 @@ class NanoCodec:
         speaker = SpeakerEncoder.load(self._speakers).embed(audio)
         linguistic, semantic = self._tokenise(audio, world, voice)
         groups = min(PROMPT_GROUPS, len(linguistic) // GROUP[0])
-        relative = self._mouth.models.scale.relative(world[: 12 * groups], voice)
+        relative = self._mouth.models.scale.relative(world[: 12 * (len(linguistic) // GROUP[0])], voice)
         pitch = float(np.exp(voice.centre[0]))
         info = VoiceInfo(
             name=name,
@@ -116,9 +118,11 @@ class NanoCodec:
             "speaker": speaker.astype(np.float32),
             "prompt_linguistic": linguistic[: GROUP[0] * groups].astype(np.float32),
             "prompt_semantic": semantic[: GROUP[1] * groups].astype(np.float32),
-            "prompt_frames": relative.astype(np.float16),
+            "prompt_frames": relative[: 12 * groups].astype(np.float16),
         }
-        return Voice(info, tensors)
+        plain = Voice(info, tensors)
+        codes = torch.from_numpy(linguistic), torch.from_numpy(semantic)
+        return self._mouth.models.match(plain, *codes, relative)
 
     def _tokenise(
         self, audio: Audio, world: np.ndarray, voice: "WorldVoice"

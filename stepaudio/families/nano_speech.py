@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stepaudio.codes import GROUP
 from stepaudio.decoder.envelope import frame_level
+from stepaudio.decoder.voice_match import VoiceMatch
 from stepaudio.decoder.world import SPECTRUM
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig, WorldPrompt
 from stepaudio.decoder.world_voice import Scale, WorldVoice
@@ -57,6 +58,7 @@ class NanoVoice:
         condition: (1, 85 + 256) what the decoder is told.
         level: of its voiced frames, in dB of full scale.
         prompt: a stretch of it, if there is one.
+        match: what decoding loses of it, if that was measured.
     """
 
     world: WorldVoice
@@ -64,6 +66,7 @@ class NanoVoice:
     condition: Tensor
     level: float
     prompt: WorldPrompt | None
+    match: VoiceMatch | None
 
     @property
     def centre_log_f0(self) -> float:
@@ -158,6 +161,9 @@ class NanoSpeech:
             condition,
             frame_level(centre[2 : 2 + SPECTRUM].astype(float)) + ABOVE_MEAN_DB,
             self._prompt(voice),
+            VoiceMatch.from_array(check_tensor(voice, "match", (3, SPECTRUM)))
+            if "match" in voice.tensors
+            else None,
         )
 
     def _prompt(self, voice: Voice) -> WorldPrompt | None:
@@ -173,4 +179,20 @@ class NanoSpeech:
 
     def absolute(self, frames: Tensor, voice: NanoVoice) -> np.ndarray:
         """The decoder's frames (1, T, 45) as WORLD frames (T, 45) of a voice."""
-        return self.scale.absolute(frames[0].numpy(), voice.world)
+        made = frames[0].numpy()
+        return self.scale.absolute(made if voice.match is None else voice.match.apply(made), voice.world)
+
+    def match(self, voice: Voice, linguistic: Tensor, semantic: Tensor, wanted: np.ndarray) -> Voice:
+        """Return a voice that knows what decoding loses of it.
+
+        Args:
+            voice: without that.
+            linguistic: codes (2 G,) of speech in the voice.
+            semantic: codes (3 G,).
+            wanted: (12 G, 45) the recorded frames, as networks see them.
+        """
+        told = self.voice(voice)
+        with torch.inference_mode():
+            made = self.decoder(*self.values(linguistic[None], semantic[None]), told.condition, told.prompt)
+        found = VoiceMatch.of(made[0].numpy(), wanted)
+        return voice if found is None else Voice(voice.info, {**voice.tensors, "match": found.to_array()})

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from stepaudio.decoder.world_voice import WorldVoice
 from stepaudio.families.nano_speech import FAMILY, KIND, PROMPT_GROUPS, NanoSpeech, NanoSpeechConfig
@@ -14,6 +15,9 @@ from stepaudio.training.clips import Clip
 from stepaudio.training.flow_run import load_flow_run
 from stepaudio.training.speech_run import load_speech
 from stepaudio.voices import Voice, VoiceInfo
+
+MATCHED = 20
+"""Clips of a shipped voice on which it is measured what decoding loses of it."""
 
 
 def bundle(
@@ -51,22 +55,31 @@ def average_voice(models: NanoSpeech, clips: Sequence[Clip], info: VoiceInfo) ->
         "spread": spread,
         "speaker": (speaker / np.linalg.norm(speaker)).astype(np.float32),
     }
-    return Voice(info, tensors | prompt_of(models, typical, voice))
+    plain = Voice(info, tensors | prompt_of(models, typical, voice))
+    heard = sorted(clips, key=lambda clip: clip.name)[:MATCHED]
+    codes = [codes_of(models, clip) for clip in heard]
+    wanted = [models.scale.relative(clip.world, voice) for clip in heard]
+    joined = (torch.cat(streams) for streams in zip(*codes, strict=True))
+    return models.match(plain, *joined, np.concatenate(wanted))
 
 
-def prompt_of(models: NanoSpeech, clip: Clip, voice: WorldVoice) -> dict[str, np.ndarray]:
-    """The tensors of a prompt: the first groups of a clip, relative to `voice`."""
-    import torch
-
-    groups = min(PROMPT_GROUPS, clip.groups)
+def codes_of(models: NanoSpeech, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes (2 G,) and (3 G,) of a clip."""
     own = models.scale.relative(clip.world, WorldVoice.of(clip.world))
     with torch.inference_mode():
         streams = models.tokenizer(
             torch.from_numpy(clip.whisper.astype(np.float32))[None], torch.from_numpy(own)[None]
         )
+    return streams.linguistic_codes[0], streams.semantic_codes[0]
+
+
+def prompt_of(models: NanoSpeech, clip: Clip, voice: WorldVoice) -> dict[str, np.ndarray]:
+    """The tensors of a prompt: the first groups of a clip, relative to `voice`."""
+    groups = min(PROMPT_GROUPS, clip.groups)
+    linguistic, semantic = codes_of(models, clip)
     return {
-        "prompt_linguistic": streams.linguistic_codes[0, : 2 * groups].numpy().astype(np.float32),
-        "prompt_semantic": streams.semantic_codes[0, : 3 * groups].numpy().astype(np.float32),
+        "prompt_linguistic": linguistic[: 2 * groups].numpy().astype(np.float32),
+        "prompt_semantic": semantic[: 3 * groups].numpy().astype(np.float32),
         "prompt_frames": models.scale.relative(clip.world[: 12 * groups], voice).astype(np.float16),
     }
 
