@@ -70,6 +70,7 @@ def train(
         minutes=minutes,
         evaluate_every=200,
         bf16=bf16,
+        keep="last",
         device=device,
     )
     print(autoencoder_run.train_run(work, run, shards or ["*"], plan, streams))
@@ -112,6 +113,7 @@ def adapt(
         average=0.99,
         evaluate_every=150,
         bf16=bf16,
+        keep="last",
         device=device,
     )
     print(autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels))

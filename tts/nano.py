@@ -23,6 +23,7 @@ def train(
     tokenizer: str = "tokenizer",
     shards: Shards = None,
     steps: int = 5000,
+    start: Annotated[str, typer.Option(help="A run to learn further from, on more data.")] = "",
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
@@ -42,9 +43,10 @@ def train(
         minutes=minutes,
         evaluate_every=200,
         bf16=bf16,
+        keep="last",
         device=device,
     )
-    print(speech_run.train_run(work, run, tokenizer, shards or ["*"], plan))
+    print(speech_run.train_run(work, run, tokenizer, shards or ["*"], plan, start or None))
 
 
 @app.command()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Plan:
         evaluate_every: steps between two evaluations, each followed by a checkpoint.
         minutes: stop in good order after this much time, for a later run to go on.
         bf16: autocast, which pays where the processor has it.
+        keep: which averaged weights ``best.pt`` holds: those of the lowest ``total`` evaluated, or the last
+            ones, which are the better ones where ``total`` sums lessons of which some over-fit early.
         device: where to train.
     """
 
@@ -42,6 +45,7 @@ class Plan:
     evaluate_every: int = 250
     minutes: float = 1e9
     bf16: bool = False
+    keep: Literal["best", "last"] = "best"
     device: str = "cpu"
 
     def rate(self, step: int) -> float:
@@ -78,7 +82,7 @@ def train(
         model: on the device of the plan; ends with the averaged weights of the last step.
         loss: of a step, by part; ``total`` is what gets minimised. The step seeds whatever is random.
         evaluate: figures of a model; ``total`` decides which is the best. It gets the averaged weights.
-        folder: gets ``last.pt``, ``best.pt`` (averaged weights only), ``log.csv`` and ``log.png``.
+        folder: gets ``last.pt``, ``best.pt`` (averaged weights, see `Plan.keep`), ``log.csv``, ``log.png``.
         plan: how.
 
     Raises:
@@ -122,7 +126,7 @@ def train(
             sums, summed = {}, 0
         out_of_time = time.monotonic() - began > plan.minutes * 60
         if progress.step % plan.evaluate_every == 0 or progress.step == plan.steps or out_of_time:
-            _evaluate(model, averaged, evaluate, folder, progress, lines)
+            _evaluate(model, averaged, evaluate, folder, progress, lines, plan.keep)
             _save(folder / "last.pt", model, optimizer, averaged, progress)
         if out_of_time:
             break
@@ -137,15 +141,16 @@ def _evaluate(
     folder: Path,
     progress: Progress,
     lines: "Log",
+    keep: str,
 ) -> None:
     trained = {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(averaged)
     model.eval()
     with torch.inference_mode():
         figures = evaluate(model)
-    if figures["total"] < progress.best:
-        progress.best = figures["total"]
+    if figures["total"] < progress.best or keep == "last":
         torch.save(averaged, folder / "best.pt")
+    progress.best = min(progress.best, figures["total"])
     model.load_state_dict(trained)
     lines.add(progress.step, "held-out", figures)
     lines.plot(folder / "log.png")

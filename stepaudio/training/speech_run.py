@@ -60,11 +60,22 @@ def _utterance(model: Autoencoder, scale: Scale, clip: Clip, take: Mapping[str, 
     )
 
 
-def train_run(work: Path, run: str, tokenizer_run: str, sets: Sequence[str], plan: Plan) -> Progress:
-    """Train on the shards, or go on; the run's folder is ``runs/RUN`` of the work folder."""
+def train_run(
+    work: Path, run: str, tokenizer_run: str, sets: Sequence[str], plan: Plan, start: str | None = None
+) -> Progress:
+    """Train on the shards, or go on; the run's folder is ``runs/RUN`` of the work folder.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        tokenizer_run: whose codes are learned.
+        sets: patterns of the names of the prepared shards.
+        plan: how.
+        start: another run whose model is learned further.
+    """
     utterances, kept = read_corpus(work, tokenizer_run, sets)
     torch.manual_seed(0)
-    model = SpeechLM(SpeechLMConfig()).to(plan.device)
+    model = (SpeechLM(SpeechLMConfig()) if start is None else load_speech(work, start)).to(plan.device)
     frame_scale = torch.from_numpy(Work(work).scale().frames).to(plan.device)
     through, _ = load_run(work, tokenizer_run)
     through = through.to(plan.device).requires_grad_(False)
@@ -77,7 +88,7 @@ def train_run(work: Path, run: str, tokenizer_run: str, sets: Sequence[str], pla
 
     def loss(step: int) -> dict[str, torch.Tensor]:
         batch = speech.draw(utterances, BATCH, step).to(plan.device)
-        decoder = through if step >= ALONE and step % 2 else None
+        decoder = through if (step >= ALONE or start is not None) and step % 2 else None
         return speech.losses(model, batch, frame_scale, errors=ERRORS, seed=step, through=decoder)
 
     return train(model, loss, evaluate, Work(work).folder / "runs" / run, plan)
