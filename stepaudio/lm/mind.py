@@ -15,7 +15,7 @@ from stepaudio.lm.prompts.messages import Message, TextPart, ToolCallPart
 if TYPE_CHECKING:
     from stepaudio.cancel import CancelToken
     from stepaudio.lm.cache import KVCache
-    from stepaudio.lm.generate import Generation
+    from stepaudio.lm.generate import Generation, Prompt
     from stepaudio.lm.model import DecoderLM
     from stepaudio.lm.sampling import Grammar, Sampling
     from stepaudio.lm.text import TextTokenizer
@@ -187,7 +187,7 @@ class NanoMind:
         cancel: "CancelToken | None" = None,
     ) -> Iterator[int]:
         """Yield the reply's ids to a prompt of ids (its stop id left out), reading only what is new in it."""
-        from stepaudio.lm.generate import Limits, Prompt, start, step
+        from stepaudio.lm.generate import Limits, start, step
         from stepaudio.lm.threads import cores
 
         stop = frozenset(self.model.config.eos_token_ids)
@@ -199,7 +199,7 @@ class NanoMind:
             with cores(self.manner.cores):
                 state = start(
                     self.model,
-                    [Prompt(ids=prompt[known:], seed=seed, grammar=grammar)],
+                    [self._prompt(prompt[known:], seed, grammar)],
                     sampling=sampling or self.sampling,
                     limits=limits,
                     cache=read.cache,
@@ -230,7 +230,7 @@ class NanoMind:
             raise InputError("there is nothing to answer: the conversation has only a system message")
         head = head or self._opening()
         while True:
-            ids = self.tokenizer.encode(chatml.render([*head, *turns]))
+            ids = self._encode([*head, *turns])
             if len(ids) <= self.manner.max_prompt_tokens:
                 return ids
             # The next turn to start with is the user's.
@@ -240,6 +240,16 @@ class NanoMind:
                     f"the message is too long: {len(ids)} tokens of {self.manner.max_prompt_tokens}"
                 )
             turns = turns[later[0] :]
+
+    def _encode(self, messages: Sequence[Message]) -> list[int]:
+        """The ids of a conversation as it is put to the model."""
+        return self.tokenizer.encode(chatml.render(messages))
+
+    def _prompt(self, ids: Sequence[int], seed: int | None, grammar: "Grammar | None") -> "Prompt":
+        """What the model reads for ids that `_encode` gave."""
+        from stepaudio.lm.generate import Prompt
+
+        return Prompt(ids=ids, seed=seed, grammar=grammar)
 
     def _opening(self) -> list[Message]:
         turns = [Message("system", self.manner.system)]

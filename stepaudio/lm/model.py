@@ -1,5 +1,6 @@
 """The decoder-only transformer of every family: step1, Qwen2 and Llama shapes in one class."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +86,8 @@ class Attention(nn.Module):
         self.v_proj: nn.Module = Linear(config.hidden_size, narrow, bias=config.qkv_bias)
         self.o_proj: nn.Module = Linear(wide, config.hidden_size, bias=False)
         self.qkv_proj: nn.Module | None = None
+        # What an adapter adds to a projection, by its name (`lm.lowrank`); no modules of this one.
+        self.deltas: Mapping[str, Callable[[Tensor], Tensor]] = {}
 
     def forward(self, x: Tensor, layer: int, plan: Plan, cache: KVCache | None) -> Tensor:
         """Attend from the new positions ``(batch, new, hidden)`` to all seen so far."""
@@ -93,6 +96,8 @@ class Attention(nn.Module):
             qkv = self.qkv_proj(x)
         else:
             qkv = torch.cat((self.q_proj(x), self.k_proj(x), self.v_proj(x)), -1)
+        if self.deltas:
+            qkv = qkv + self.deltas["qkv"](x)
         heads = qkv.view(batch, new, self.heads + 2 * self.groups, self.dim).transpose(1, 2)
         turned, values = heads[:, : self.heads + self.groups], heads[:, self.heads + self.groups :]
         if plan.rope is not None:
@@ -101,7 +106,9 @@ class Attention(nn.Module):
         if cache is not None and plan.slots is not None:
             keys, values = cache.write(layer, keys, values, plan.slots)
         mixed = self._attend(queries.to(keys.dtype), keys, values, plan)
-        return self.o_proj(mixed.to(x.dtype))
+        mixed = mixed.to(x.dtype)
+        out = self.o_proj(mixed)
+        return out + self.deltas["out"](mixed) if self.deltas else out
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, plan: Plan) -> Tensor:
         batch, _, new, _ = queries.shape
@@ -133,6 +140,7 @@ class MLP(nn.Module):
         self.up_proj: nn.Module = Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj: nn.Module = Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.gate_up_proj: nn.Module | None = None
+        self.deltas: Mapping[str, Callable[[Tensor], Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's contribution, ``(batch, new, hidden)``."""
@@ -140,7 +148,11 @@ class MLP(nn.Module):
             gate, up = self.gate_up_proj(x).chunk(2, -1)
         else:
             gate, up = self.gate_proj(x), self.up_proj(x)
-        return self.down_proj(F.silu(gate) * up)
+        if not self.deltas:
+            return self.down_proj(F.silu(gate) * up)
+        more_gate, more_up = self.deltas["gate_up"](x).chunk(2, -1)
+        inner = F.silu(gate + more_gate) * (up + more_up)
+        return self.down_proj(inner) + self.deltas["down"](inner)
 
 
 class Layer(nn.Module):
