@@ -1,6 +1,7 @@
 """The style suite: what styles promise, and takes held against it, down to silence and whispers."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -8,7 +9,9 @@ import eval_fakes
 import numpy as np
 import pytest
 from eval_fakes import Napping
+from fakes import fake_family
 
+from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
 from stepaudio.effects import Bound
 from stepaudio.errors import InputError
@@ -19,10 +22,13 @@ from stepaudio.evaluation.runner.steps import Plan, run_all
 from stepaudio.evaluation.suites import load_suite
 from stepaudio.evaluation.suites.base import Bench
 from stepaudio.evaluation.suites.style import promises
-from stepaudio.evaluation.systems.base import Answer
+from stepaudio.evaluation.systems.base import Answer, Unsupported
+from stepaudio.evaluation.systems.family import FamilySystem
+from stepaudio.style_tags import TAGS
 from stepaudio.styles import find_tag, parse_style
 
 RATE = 16_000
+MINIATURES = Path(__file__).parent.parent / "evals" / "miniatures"
 
 
 def buzz(f0: np.ndarray, level: float = 0.1, roughness: float = 0.002) -> Audio:
@@ -62,6 +68,8 @@ class Styled(Napping):
         self.said.append(style)
         if text == "Silence." or style == "soft":
             return Answer(text, Audio(np.zeros(RATE, np.float32), RATE))
+        if style in ("happy", "sad"):
+            raise Unsupported(f"cannot speak in the style {style!r}")
         if style == "low":
             return Answer(text)
         if style == "whisper":
@@ -126,6 +134,36 @@ def test_silence_and_what_was_not_said_show_no_effect(text, style, tmp_path, mon
     assert scores["wer"]["groups"][style]["value"] == 1.0
     assert not report["failed"]
     assert not report["unjudged"]
+
+
+def test_styles_beyond_the_system_are_told_and_count_nowhere(tmp_path, monkeypatch) -> None:
+    asked = [("Hello there.", style) for style in ("slow", "happy", "sad")]
+    report, scores = run_styles(tmp_path, monkeypatch, *asked)
+    assert (report["done"], report["failed"], report["unjudged"]) == (3, [], [])
+    assert report["unsupported"] == [
+        {"id": f"Hello there. {style}", "error": f"cannot speak in the style '{style}'"}
+        for style in ("happy", "sad")
+    ]
+    assert Styled.said == ["slow", None, "happy", "sad"]
+    assert by_group(scores["effect"]) == {"slow": 1.0}
+    assert scores["wer"]["n"] == 1
+    told = (tmp_path / "run" / "report.md").read_text()
+    assert "Not supported, counted nowhere: 2 items. For example Hello there. happy: cannot speak" in told
+    assert "Not supported, counted nowhere (2)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_family_says_which_styles_are_beyond_it() -> None:
+    family = FamilySystem(StepAudio(fake_family()))
+    assert family.speak("Hello.", style="slow", seed=0).audio is not None
+    with pytest.raises(Unsupported, match=r"cannot speak in the style 'happy'; it can: .*slow"):
+        family.speak("Hello.", style="happy", seed=0)
+
+
+def test_the_miniature_has_every_tag_that_can_be_measured() -> None:
+    items = load_suite("style").read(MINIATURES / "style")
+    assert {item.group for item in items} == {tag.name for tag in TAGS if tag.bounds}
+    for item in items:
+        assert promises(parse_style(item.content["style"]))
 
 
 def test_an_unknown_tag_is_named_with_its_line(tmp_path) -> None:
