@@ -116,7 +116,7 @@ def perform(plan: Plan, folder: RunFolder, executor: Executor, progress: Progres
 
 
 def judge(plan: Plan, folder: RunFolder, executor: Executor, progress: Progress = silent) -> None:
-    """Judge every output that has no verdict of this judge yet, but not of items that failed or are not supported."""
+    """Judge every output that has no verdict of this judge yet, but what failed or is not supported."""
     outputs = {line["id"]: line for line in read_journal(folder.outputs)}
     items = [item for item in folder.items() if _to_judge(outputs.get(item.id))]
     job = Judging(plan.suite, plan.data, plan.judge, plan.patience)
