@@ -43,7 +43,7 @@ def table(reports: list[dict[str, Any]]) -> list[str]:
         cells = [cell(each[name]) if name in each else "-" for each in rows]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     for title, key in (("Failed items", "failed"), ("Items not supported, counted nowhere", "unsupported")):
-        counts = [len(report[key]) for report in reports]
+        counts = [len(report.get(key, ())) for report in reports]  # older runs know no unsupported items
         if any(counts):
             lines.append(f"| {title} | " + " | ".join(map(str, counts)) + " |")
     return lines
