@@ -17,6 +17,7 @@ from stepaudio import Audio
 from stepaudio.audio import concat
 from stepaudio.lm.prompts.messages import ToolCallPart
 from stepaudio.lm.prompts.tool_calls import render_call
+from stepaudio.style_tags import TAGS
 
 HERE = Path(__file__).resolve().parent / "miniatures"
 RATE = 16_000
@@ -39,7 +40,6 @@ TEXTS = (
     "Could you tell me where the nearest bakery is?",
     "He folded the letter and put it back into his pocket.",
 )
-STYLES = ("very slow", "slow", "fast", "very fast")
 STYLED = ("The lighthouse can be seen from far away.", "We will meet in front of the library tomorrow.")
 QUESTIONS = (
     ("What is the capital of France?", ["Paris"]),
@@ -213,11 +213,13 @@ def tts(folder: Path) -> None:
 
 
 def style(folder: Path) -> None:
-    """Texts to be said in every style."""
+    """A text for every tag that states what can be measured; both for the tags of rate, which all can do."""
+    tags = [tag for tag in TAGS if tag.bounds]
     rows = [
-        {"id": f"{tag.replace(' ', '-')}-{at}", "text": text, "style": tag}
-        for tag in STYLES
+        {"id": f"{tag.name.replace(' ', '-')}-{at}", "text": text, "style": tag.name}
+        for number, tag in enumerate(tags)
         for at, text in enumerate(STYLED, 1)
+        if tag.group == "rate" or at == 1 + number % len(STYLED)
     ]
     write_lines(folder / "styles.jsonl", rows)
 

@@ -42,9 +42,10 @@ def table(reports: list[dict[str, Any]]) -> list[str]:
     for name, title in titles.items():
         cells = [cell(each[name]) if name in each else "-" for each in rows]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    failed = [len(report["failed"]) for report in reports]
-    if any(failed):
-        lines.append("| Failed items | " + " | ".join(map(str, failed)) + " |")
+    for title, key in (("Failed items", "failed"), ("Items not supported, counted nowhere", "unsupported")):
+        counts = [len(report.get(key, ())) for report in reports]  # older runs know no unsupported items
+        if any(counts):
+            lines.append(f"| {title} | " + " | ".join(map(str, counts)) + " |")
     return lines
 
 

@@ -1,7 +1,7 @@
-"""The style suite: measures of prosody against sounds built by hand, and what styles promise."""
+"""The style suite: what styles promise, and takes held against it, down to silence and whispers."""
 
 import json
-from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -9,26 +9,26 @@ import eval_fakes
 import numpy as np
 import pytest
 from eval_fakes import Napping
+from fakes import fake_family
 
+from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
+from stepaudio.effects import Bound
 from stepaudio.errors import InputError
-from stepaudio.evaluation.metrics.delivery import (
-    beat_strength,
-    brightness,
-    f0_range,
-    held_share,
-    measure,
-    melody_error,
-    onsets,
-    speech_level,
-)
+from stepaudio.evaluation.items import Item
+from stepaudio.evaluation.metrics.dnsmos import Mos
 from stepaudio.evaluation.runner.folder import RunFolder
 from stepaudio.evaluation.runner.steps import Plan, run_all
-from stepaudio.evaluation.suites import effects, load_suite
-from stepaudio.evaluation.suites.effects import Expected, changes, kept, promises, told
-from stepaudio.styles import parse_style
+from stepaudio.evaluation.suites import load_suite
+from stepaudio.evaluation.suites.base import Bench
+from stepaudio.evaluation.suites.style import promises
+from stepaudio.evaluation.systems.base import Answer, Unsupported
+from stepaudio.evaluation.systems.family import FamilySystem
+from stepaudio.style_tags import TAGS
+from stepaudio.styles import find_tag, parse_style
 
 RATE = 16_000
+MINIATURES = Path(__file__).parent.parent / "evals" / "miniatures"
 
 
 def buzz(f0: np.ndarray, level: float = 0.1, roughness: float = 0.002) -> Audio:
@@ -46,182 +46,132 @@ def glide(low: float, high: float, seconds: float = 2.0) -> np.ndarray:
     return low * (high / low) ** swing
 
 
-def test_f0_range_by_hand():
-    # 100 to 200 Hz evenly in semitones: the inner 80 % span 9.6 of the 12.
-    track = 100 * 2 ** np.linspace(0, 1, 101)
-    assert f0_range(track) == pytest.approx(9.6)
-    assert f0_range(np.concatenate([np.zeros(50), track])) == pytest.approx(9.6)
-    assert f0_range(np.zeros(10)) == 0.0
-
-
-def test_level_leaves_pauses_out():
-    tone = 0.1 * np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE)
-    alone = speech_level(tone)
-    assert alone == pytest.approx(20 * np.log10(0.1 / np.sqrt(2)), abs=0.05)
-    assert speech_level(np.concatenate([tone, np.zeros(3 * RATE)])) == pytest.approx(alone, abs=0.05)
-    assert speech_level(tone * 2) - alone == pytest.approx(6.02, abs=0.01)
-    assert speech_level(np.zeros(RATE)) == speech_level(np.zeros(0)) == -100.0
-
-
-def test_brightness_is_the_share_above_1_khz():
-    time = np.arange(RATE) / RATE
-    low, high = np.sin(2 * np.pi * 200 * time), np.sin(2 * np.pi * 3000 * time)
-    assert brightness(low + high) == pytest.approx(-3.01, abs=0.01)
-    assert brightness(low + high / 3) == pytest.approx(-10.0, abs=0.01)
-    assert brightness(np.zeros(100)) == -100.0
-
-
-def test_onsets_are_found_where_sounds_begin():
-    starts = [0.2, 0.55, 0.8, 1.4, 1.7]
-    sound = np.zeros(2 * RATE)
-    for at in starts:
-        length = RATE // 10
-        burst = np.sin(2 * np.pi * 300 * np.arange(length) / RATE) * np.hanning(2 * length)[length:]
-        sound[round(at * RATE) : round(at * RATE) + length] += 0.3 * burst
-    assert onsets(sound) == pytest.approx(starts, abs=0.03)
-    assert onsets(np.zeros(RATE)).size == onsets(np.zeros(0)).size == 0
-
-
-def test_a_metronome_keeps_the_beat_and_chance_does_not():
-    even = np.arange(12) * 0.4 + 0.13
-    assert beat_strength(even) == pytest.approx(1.0, abs=0.01)
-    assert beat_strength(even, 0.4) == pytest.approx(1.0)
-    assert beat_strength(np.arange(12) * 0.4 % 0.3, 0.3) < 0.2  # spread evenly over the beat
-    rng = np.random.default_rng(2)
-    # Jitter of s seconds leaves exp(-2 (pi s / period)^2) of it.
-    shaken = np.arange(400) * 0.4 + 0.04 * rng.standard_normal(400)
-    assert beat_strength(shaken, 0.4) == pytest.approx(np.exp(-2 * (np.pi * 0.1) ** 2), abs=0.03)
-    chance = [beat_strength(np.sort(rng.random(20) * 6)) for _ in range(20)]
-    assert np.mean(chance) < 0.7
-    assert beat_strength(even[:2]) == 0.0
-
-
-def test_held_notes_are_told_from_gliding_speech():
-    notes = np.repeat([200.0, 224.5, 252.0, 0.0, 200.0], 40)
-    assert held_share(notes) > 0.95
-    assert held_share(glide(100, 160)) < 0.2
-    assert held_share(np.repeat([200.0, 0.0], [11, 20])) == 0.0  # 110 ms are too short
-    assert held_share(np.zeros(30)) == 0.0
-
-
-def test_melody_error_by_hand():
-    notes = [(0.0, 0.5, 200.0), (0.5, 1.0, 400.0)]
-    right = np.repeat([200.0, 400.0], 50)
-    assert melody_error(right, notes) == pytest.approx(0.0)
-    assert melody_error(right * 2 ** (1 / 12), notes) == pytest.approx(1.0)
-    half = np.repeat([200.0, 400.0 * 2 ** (-2 / 12)], 50)
-    assert melody_error(half, notes) == pytest.approx(1.0)
-    assert np.isnan(melody_error(np.zeros(100), notes))
-
-
-def test_a_clip_is_measured_as_it_was_made():
-    clip = buzz(glide(120, 240))
-    found = measure(clip)
-    assert found.seconds == pytest.approx(2.0, abs=0.1)
-    assert found.pitch == pytest.approx(np.median(glide(120, 240)), rel=0.03)
-    assert found.range == pytest.approx(f0_range(glide(120, 240)), abs=0.6)
-    assert found.voiced > 0.9
-    noise = np.random.default_rng(1).standard_normal(2 * RATE) * np.hanning(2 * RATE)
-    whispered = measure(Audio((0.05 * noise).astype(np.float32), RATE))
-    assert whispered.voiced < 0.15
-
-
-def test_changes_tell_what_was_done():
-    plain = measure(buzz(glide(120, 200)))
-    same = changes(plain, plain)
-    assert same["rate"] == same["range"] == 1.0
-    assert same["pitch"] == same["level"] == same["beat"] == same["held"] == 0.0
-    up = changes(plain, measure(buzz(glide(120, 200) * 2 ** (3 / 12))))
-    assert up["pitch"] == pytest.approx(3.0, abs=0.2)
-    assert up["range"] == pytest.approx(1.0, abs=0.1)
-    flat = changes(plain, measure(buzz(np.full(200, 155.0))))
-    assert flat["range"] < 0.2
-    assert flat["held"] > 0.5
-    loud = changes(plain, measure(buzz(glide(120, 200), level=0.2, roughness=0.004)))
-    assert loud["level"] == pytest.approx(6.0, abs=0.2)
-    short = changes(plain, measure(buzz(glide(120, 200, 1.0))))
-    assert short["rate"] == pytest.approx(2.0, abs=0.15)
-    whisper = changes(plain, replace(plain, pitch=0.0, range=0.0, voiced=0.0))
-    assert np.isnan(whisper["pitch"])
-    assert told(whisper)["pitch"] is None
-
-
-def test_settings_promise_half_of_what_they_ask():
-    assert promises(parse_style("speed=1.44")) == [Expected("rate", low=1.2)]
-    assert promises(parse_style("speed=0.64")) == [Expected("rate", high=0.8)]
+def test_a_tag_promises_its_bounds_and_a_setting_half_of_the_way() -> None:
     assert promises(parse_style("")) == []
-    [slow] = promises(parse_style("slow"))
-    assert slow.measure == "rate"
-    assert slow.holds(0.8)
-    assert not slow.holds(1.0)
-    assert not slow.holds(float("nan"))
-
-
-def test_tags_and_settings_of_every_kind_are_held_against_their_bounds(monkeypatch):
-    bound = SimpleNamespace(measure="pitch", low=1.0, high=float("inf"))
-    tag = SimpleNamespace(name="happy", speed=1.1, bounds=(bound,))
-    monkeypatch.setattr(effects, "find_tag", lambda name: tag)
-    style = SimpleNamespace(tags=("happy",), speed=1.1, pitch=-4.0, range=2.25, energy=-6.0)
-    assert promises(style) == [
-        Expected("pitch", low=1.0),  # the tag's own; its rate is no promise of the setting
-        Expected("range", low=1.5),
-        Expected("pitch", high=-2.0),
-        Expected("level", high=-3.0),
-    ]
-    verdicts = kept(style, {"pitch": 2.0, "range": 1.6, "level": -2.0})
-    assert list(verdicts.values()) == [True, True, False, False]
-    assert next(iter(verdicts)) == "pitch >= 1"
+    assert promises(parse_style("very sad")) == list(find_tag("very sad").bounds)
+    assert promises(parse_style("speed=1.4")) == [Bound("rate", low=1.2)]
+    assert promises(parse_style("speed=0.6")) == [Bound("rate", high=0.8)]
+    assert promises(parse_style("range=0")) == [Bound("range", high=0.5)]
+    assert promises(parse_style("pitch=-4, energy=6")) == [Bound("pitch", high=-2.0), Bound("level", low=3.0)]
+    # The rate of a tag is no promise of a setting, and a song takes its time and pitch from its notes.
+    assert promises(parse_style("slow, speed=1.5")) == [*find_tag("slow").bounds, Bound("rate", low=1.25)]
+    assert promises(parse_style("singing, pitch=2, speed=1.2")) == list(find_tag("singing").bounds)
 
 
 class Styled(Napping):
-    """Speaks a buzz; slower for "slow", as fast as ever for "fast"."""
+    """Speaks a buzz in the way of a few tags; asked to be fast it is as slow as ever."""
 
     abilities = frozenset({"speak"})
     said: ClassVar[list] = []
 
     def speak(self, text, *, style, seed, prompt=None, prompt_text=""):
-        from stepaudio.evaluation.systems.base import Answer
-
         self.said.append(style)
+        if text == "Silence." or style == "soft":
+            return Answer(text, Audio(np.zeros(RATE, np.float32), RATE))
+        if style in ("happy", "sad"):
+            raise Unsupported(f"cannot speak in the style {style!r}")
+        if style == "low":
+            return Answer(text)
+        if style == "whisper":
+            noise = np.random.default_rng(1).standard_normal(2 * RATE)
+            return Answer(text, Audio((0.02 * noise).astype(np.float32), RATE))
         return Answer(text, buzz(glide(110, 180, 2.5 if style == "slow" else 2.0)))
 
 
-def test_the_suite_flags_what_was_met_and_says_plain_speech_once(tmp_path, monkeypatch):
-    from stepaudio.evaluation.metrics.dnsmos import Mos
-    from stepaudio.evaluation.suites.base import Bench
-
+def run_styles(folder, monkeypatch, *asked: tuple[str, str]) -> tuple[dict, dict]:
+    """Texts and styles, put to `Styled`; the report and its scores by name."""
     monkeypatch.setattr(eval_fakes, "Styled", Styled, raising=False)
     monkeypatch.setattr(Bench, "hear", lambda self, audio, card, language: "hello there")
     monkeypatch.setattr(Bench, "dnsmos", SimpleNamespace(rate=lambda audio: Mos(3.0, 3.0, 3.0, 3.0)))
     Styled.said.clear()
-    rows = [
-        {"id": style or "plain", "text": "Hello there.", "style": style} for style in ("", "slow", "fast")
-    ]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "styles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    plan = Plan("style", "python:eval_fakes:Styled", tmp_path / "data")
-    report = run_all(plan, RunFolder(tmp_path / "run"))
+    (folder / "data").mkdir()
+    rows = [{"id": f"{text} {style}", "text": text, "style": style} for text, style in asked]
+    (folder / "data" / "styles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = Plan("style", "python:eval_fakes:Styled", folder / "data")
+    report = run_all(plan, RunFolder(folder / "run"))
+    return report, {row["name"]: row for row in report["scores"]}
+
+
+def by_group(row: dict) -> dict[str, float]:
+    return {name: found["value"] for name, found in row["groups"].items()}
+
+
+def test_the_suite_flags_what_was_met_and_says_plain_speech_once(tmp_path, monkeypatch) -> None:
+    asked = [("Hello there.", style) for style in ("", "slow", "fast")]
+    report, scores = run_styles(tmp_path, monkeypatch, *asked)
     assert Styled.said == [None, None, "slow", "fast"]
-    scores = {row["name"]: row for row in report["scores"]}
-    assert {name: found["value"] for name, found in scores["effect"]["groups"].items()} == {
-        "fast": 0.0,
-        "slow": 1.0,
-    }
+    assert by_group(scores["effect"]) == {"fast": 0.0, "slow": 1.0}
     assert scores["rate"]["groups"]["slow"]["value"] == pytest.approx(0.8, abs=0.02)
-    assert scores["rate"]["groups"]["plain"]["value"] == 1.0
+    assert scores["rate"]["groups"]["plain"]["value"] == pytest.approx(1.0)
     assert scores["wer"]["value"] == 0.0
+    assert "beat" not in scores  # nothing was to be on a grid
     assert {row["better"] for row in report["scores"]} == {"higher", "lower", "neither"}
 
 
-def test_an_unknown_tag_is_named_with_its_line(tmp_path):
+def test_a_whisper_has_no_pitch_to_compare(tmp_path, monkeypatch) -> None:
+    report, scores = run_styles(tmp_path, monkeypatch, ("Hello there.", "whisper"), ("Hello there.", ""))
+    assert by_group(scores["effect"]) == {"whisper": 1.0}
+    assert set(scores["pitch"]["groups"]) == set(scores["range"]["groups"]) == {"plain"}
+    assert scores["voiced"]["groups"]["whisper"]["value"] < 0.05
+    journals = [tmp_path / "run" / "outputs.jsonl", *(tmp_path / "run").glob("verdicts-*.jsonl")]
+    assert not any("NaN" in path.read_text() for path in journals)
+    assert not report["failed"]
+
+
+def test_rap_is_measured_on_its_grid(tmp_path, monkeypatch) -> None:
+    _, scores = run_styles(tmp_path, monkeypatch, ("Hello there.", "slow"), ("Hello there.", "rap"))
+    assert Styled.said == ["slow", None, "rap", None]  # plain speech against the grid is a measure of its own
+    assert by_group(scores["beat"]) == {"rap": pytest.approx(0.0, abs=0.01)}
+    assert by_group(scores["effect"]) == {"rap": 0.0, "slow": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "style"), [("Two words.", "soft"), ("Two words.", "low"), ("Silence.", "high")]
+)
+def test_silence_and_what_was_not_said_show_no_effect(text, style, tmp_path, monkeypatch) -> None:
+    report, scores = run_styles(tmp_path, monkeypatch, (text, style), ("Hello there.", "slow"))
+    assert by_group(scores["effect"]) == {"slow": 1.0, style: 0.0}
+    assert scores["wer"]["groups"][style]["value"] == 1.0
+    assert not report["failed"]
+    assert not report["unjudged"]
+
+
+def test_styles_beyond_the_system_are_told_and_count_nowhere(tmp_path, monkeypatch) -> None:
+    asked = [("Hello there.", style) for style in ("slow", "happy", "sad")]
+    report, scores = run_styles(tmp_path, monkeypatch, *asked)
+    assert (report["done"], report["failed"], report["unjudged"]) == (3, [], [])
+    assert report["unsupported"] == [
+        {"id": f"Hello there. {style}", "error": f"cannot speak in the style '{style}'"}
+        for style in ("happy", "sad")
+    ]
+    assert Styled.said == ["slow", None, "happy", "sad"]
+    assert by_group(scores["effect"]) == {"slow": 1.0}
+    assert scores["wer"]["n"] == 1
+    told = (tmp_path / "run" / "report.md").read_text()
+    assert "Not supported, counted nowhere: 2 items. For example Hello there. happy: cannot speak" in told
+    assert "Not supported, counted nowhere (2)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_family_says_which_styles_are_beyond_it() -> None:
+    family = FamilySystem(StepAudio(fake_family()))
+    assert family.speak("Hello.", style="slow", seed=0).audio is not None
+    with pytest.raises(Unsupported, match=r"cannot speak in the style 'happy'; it can: .*slow"):
+        family.speak("Hello.", style="happy", seed=0)
+
+
+def test_the_miniature_has_every_tag_that_can_be_measured() -> None:
+    items = load_suite("style").read(MINIATURES / "style")
+    assert {item.group for item in items} == {tag.name for tag in TAGS if tag.bounds}
+    for item in items:
+        assert promises(parse_style(item.content["style"]))
+
+
+def test_an_unknown_tag_is_named_with_its_line(tmp_path) -> None:
     (tmp_path / "styles.jsonl").write_text('{"id": "a", "text": "b", "style": "purple"}\n')
     with pytest.raises(InputError, match="item 1: unknown style tag 'purple'"):
         load_suite("style").read(tmp_path)
 
 
-def test_a_text_that_was_not_said_shows_no_effect():
-    suite = load_suite("style")
-    from stepaudio.evaluation.items import Item
-
-    missed = suite.missed(Item("a", "slow", {"text": "two words", "style": "slow"}))
+def test_a_text_that_was_not_said_shows_no_effect() -> None:
+    missed = load_suite("style").missed(Item("a", "slow", {"text": "two words", "style": "slow"}))
     assert missed.scores == {"wer": (2.0, 2.0), "effect": (0.0, 1.0)}

@@ -39,7 +39,7 @@ COUNTS = {
     "stepeval-audio-360": 9,
     "stepeval-paralinguistic": 6,
     "stepeval-toolcall": 8,
-    "style": 8,
+    "style": 35,
     "tts": 4,
 }
 

@@ -11,6 +11,7 @@ from stepaudio.evaluation.metrics.prosody import (
     held_share,
     measure,
     melody_error,
+    pitch_quantiles,
     track_pitch,
 )
 
@@ -33,6 +34,32 @@ def test_pitch_range_and_voicing_are_measured() -> None:
     assert found.range == pytest.approx(8 * 0.8, abs=0.6)
     assert found.voiced == pytest.approx(2 / 3, abs=0.06)
     assert found.seconds == pytest.approx(3.0, abs=0.06)
+
+
+def test_the_range_is_the_inner_80_per_cent_of_the_voiced_pitch() -> None:
+    # An octave evenly in semitones: 9.6 of the 12.
+    track = 100 * 2 ** np.linspace(0, 1, 101)
+    low, middle, high = pitch_quantiles(np.concatenate([np.zeros(50), track]))
+    assert 12 * np.log2(high / low) == pytest.approx(9.6)
+    assert middle == pytest.approx(100 * 2**0.5)
+    assert np.isnan(pitch_quantiles(np.zeros(10))).all()
+
+
+def test_the_level_leaves_pauses_out() -> None:
+    sine = (0.1 * np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE)).astype(np.float32)
+    alone = measure(Audio(sine, RATE)).level
+    assert alone == pytest.approx(20 * np.log10(0.1 / np.sqrt(2)), abs=0.2)
+    paused = Audio(np.concatenate([sine, np.zeros(RATE, np.float32), sine]), RATE)
+    assert measure(paused).level == pytest.approx(alone, abs=0.2)
+    assert measure(Audio(sine * 2, RATE)).level - alone == pytest.approx(6.02, abs=0.01)
+
+
+def test_brightness_is_the_share_above_1_khz() -> None:
+    time = np.arange(RATE) / RATE
+    low, high = np.sin(2 * np.pi * 200 * time), np.sin(2 * np.pi * 3000 * time)
+    for part, decibels in ((1.0, -3.01), (1 / 3, -10.0)):
+        sound = (0.1 * (low + part * high)).astype(np.float32)
+        assert measure(Audio(sound, RATE)).brightness == pytest.approx(decibels, abs=0.05)
 
 
 def test_noise_has_no_voice() -> None:
@@ -63,6 +90,28 @@ def test_more_treble_is_brighter() -> None:
 def test_what_was_not_measured_breaks_its_bound() -> None:
     plain = measure(Audio(tone(np.full(100, 130.0)), RATE))
     assert broken([Bound("beat", low=0.1)], changes(plain, plain))
+
+
+def test_a_whisper_has_no_pitch_and_breaks_bounds_of_pitch() -> None:
+    plain, whisper = (
+        measure(Audio(tone(np.full(100, 130.0)), RATE)),
+        measure(Audio(tone(np.zeros(100)), RATE)),
+    )
+    found = changes(plain, whisper)
+    assert np.isnan([found["pitch"], found["range"], changes(whisper, plain)["pitch"]]).all()
+    assert (
+        len(broken([Bound("pitch", low=-99), Bound("range", high=99), Bound("voiced", high=0.15)], found))
+        == 2
+    )
+
+
+def test_sounds_that_begin_on_a_grid_have_its_beat() -> None:
+    burst = np.hanning(RATE // 5)[RATE // 10 :] * np.sin(2 * np.pi * 500 * np.arange(RATE // 10) / RATE)
+    sound = np.zeros(3 * RATE, np.float32)
+    for at in np.arange(0.2, 2.8, 0.3):
+        sound[round(at * RATE) : round(at * RATE) + len(burst)] += 0.3 * burst
+    assert measure(Audio(sound, RATE), slot=0.3).beat > 0.8  # a rise takes a few frames
+    assert measure(Audio(sound, RATE), slot=0.23).beat < 0.4
 
 
 def test_onsets_on_a_grid_are_a_beat() -> None:

@@ -61,9 +61,10 @@ def tags_of(sa: "StepAudio") -> list["Tag"]:
 
 def _broken(sa: "StepAudio", tag: "Tag", plain: dict) -> Iterator[str]:
     from stepaudio.evaluation.metrics import prosody
-    from stepaudio.speech.rhythm import RAP_TEMPO, rap_slot
+    from stepaudio.speech.rhythm import slot_of
+    from stepaudio.styles import parse_style
 
-    slot = rap_slot(RAP_TEMPO * tag.speed) if tag.effect.delivery == "rap" else None
+    slot = slot_of(parse_style(tag.name))
     for (voice, text), audio in plain.items():
         styled = sa.speak(text, voice=voice, style=tag.name, seed=0)
         change = prosody.changes(prosody.measure(audio, slot=slot), prosody.measure(styled, slot=slot))

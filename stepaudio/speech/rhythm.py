@@ -86,7 +86,7 @@ def arrange(
     """
     effect = style.effect
     if effect.delivery == "rap":
-        return rap(symbols, durations, tempo=(style.tempo or RAP_TEMPO) * effect.rate)
+        return rap(symbols, durations, tempo=_rap_tempo(style))
     if effect.delivery == "speech":
         return spoken(symbols, np.asarray(durations, float) / effect.rate)
     return sing(
@@ -183,6 +183,15 @@ def rap_slot(tempo: float) -> float:
     """Seconds between two places of the grid that syllables are put on."""
     beat = 60.0 / tempo
     return min(beat / parts for parts in _SLOTS_A_BEAT if beat / parts >= _SHORTEST_SLOT)
+
+
+def slot_of(style: Style) -> float | None:
+    """Return `rap_slot` of a style that raps, ``None`` for the others."""
+    return rap_slot(_rap_tempo(style)) if style.effect.delivery == "rap" else None
+
+
+def _rap_tempo(style: Style) -> float:
+    return (style.tempo or RAP_TEMPO) * style.effect.rate
 
 
 def sing(

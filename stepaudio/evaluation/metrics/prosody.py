@@ -58,7 +58,7 @@ def measure(audio: Audio, *, f0: np.ndarray | None = None, slot: float | None = 
     Args:
         audio: speech of one voice, at least 100 ms.
         f0: (T,) Hz at 100 Hz, 0 where unvoiced, if it is known; it is analysed otherwise.
-        slot: seconds between two places of a rap's grid (`stepaudio.speech.rhythm.rap_slot`).
+        slot: seconds between two places of a rap's grid (`stepaudio.speech.rhythm.slot_of`).
 
     Raises:
         AudioError: there is too little sound.

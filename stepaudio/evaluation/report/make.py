@@ -34,6 +34,7 @@ def make_report(folder: RunFolder, key: str) -> dict[str, Any]:
     verdicts = {line["id"]: line for line in read_journal(folder.verdicts(key))}
     scores = item_scores(suite, folder, outputs, verdicts)
     failed = [line for line in outputs.values() if not line["ok"]]
+    beyond = [line for line in outputs.values() if "unsupported" in line]
     unjudged = [line for line in verdicts.values() if not line["ok"]]
     rows = tabulate(suite.metrics(), scores, {item.id: item.group for item in items})
     report = {
@@ -45,6 +46,7 @@ def make_report(folder: RunFolder, key: str) -> dict[str, Any]:
         "items": len(items),
         "done": len(outputs),
         "failed": [{"id": line["id"], "error": line["error"]} for line in failed],
+        "unsupported": [{"id": line["id"], "error": line["unsupported"]} for line in beyond],
         "unjudged": [{"id": line["id"], "error": line["error"]} for line in unjudged],
         "scores": [row for row in rows if not row["noisy"]],
         "timings": [row for row in rows if row["noisy"]],
@@ -123,10 +125,17 @@ def markdown(report: dict[str, Any]) -> str:
     done = f"{report['done']} of {report['items']} items"
     lost = f", {len(report['failed'])} failed" if report["failed"] else ""
     lines = [f"# {report['title']}: {report['model']}", "", f"{done}{lost}; judge: {report['judge']}.", ""]
+    if beyond := report["unsupported"]:
+        lines += [f"Not supported, counted nowhere: {len(beyond)} items. {_example(beyond)}", ""]
     for name, rows in (("Scores", report["scores"]), ("Times", report["timings"])):
         if rows:
             lines += [f"## {name}", "", *table(rows), ""]
     return "\n".join(lines)
+
+
+def _example(lines: list[dict[str, str]]) -> str:
+    first = min(lines, key=lambda line: line["id"])
+    return f"For example {first['id']}: {first['error']}"
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

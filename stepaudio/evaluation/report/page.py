@@ -44,6 +44,7 @@ def render_page(report: Mapping[str, Any], worst: Iterable[Mapping[str, Any]], f
         _charts(report["scores"]),
         _table("Times", report["timings"]),
         _failures("Failed", report["failed"]),
+        _failures("Not supported, counted nowhere", report["unsupported"]),
         _failures("Not judged", report["unjudged"]),
         _worst(worst, folder),
         _facts(report),

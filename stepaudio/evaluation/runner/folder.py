@@ -2,7 +2,7 @@
 
 run.json                what was asked: suite, model, data
 plan.jsonl              the items
-outputs.jsonl           one line an item: what the system gave, or why it failed
+outputs.jsonl           one line an item: what the system gave, or why it failed or could not
 audio/…                 the sounds of the outputs, FLAC; their SHA-256 stands in the line
 verdicts-KEY.jsonl      one line an item, for each judge that was used
 report.json .md .html

@@ -46,13 +46,17 @@ class Performing:
         """Load suite and system."""
         from stepaudio.evaluation.suites.base import Stage
         from stepaudio.evaluation.suites.registry import load_suite
+        from stepaudio.evaluation.systems.base import Unsupported
         from stepaudio.evaluation.systems.registry import load_system
 
         suite = load_suite(self.suite)
         stage = Stage(load_system(self.system), self.data)
 
         def perform(task: Task) -> Result:
-            output = suite.perform(_item(task), stage)
+            try:
+                output = suite.perform(_item(task), stage)
+            except Unsupported as error:
+                return Result(task.id, {"id": task.id, "ok": True, "unsupported": str(error)})
             record = {
                 "id": task.id,
                 "ok": True,

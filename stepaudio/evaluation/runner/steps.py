@@ -116,9 +116,9 @@ def perform(plan: Plan, folder: RunFolder, executor: Executor, progress: Progres
 
 
 def judge(plan: Plan, folder: RunFolder, executor: Executor, progress: Progress = silent) -> None:
-    """Judge every output that has no verdict of this judge yet; failed items are not put to it."""
+    """Judge every output that has no verdict of this judge yet, but what failed or is not supported."""
     outputs = {line["id"]: line for line in read_journal(folder.outputs)}
-    items = [item for item in folder.items() if outputs.get(item.id, {}).get("ok")]
+    items = [item for item in folder.items() if _to_judge(outputs.get(item.id))]
     job = Judging(plan.suite, plan.data, plan.judge, plan.patience)
 
     def task(item: Item) -> Task:
@@ -135,6 +135,10 @@ def judge(plan: Plan, folder: RunFolder, executor: Executor, progress: Progress 
 
 
 _PORTION = 2000
+
+
+def _to_judge(output: dict[str, Any] | None) -> bool:
+    return output is not None and output["ok"] and "unsupported" not in output
 
 
 def forget_failures(folder: RunFolder) -> int:

@@ -5,19 +5,22 @@ yardstick of quality). Every text is said plainly and in the style, with the sam
 change between the two, held against the bounds that the tag states.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from math import isnan
+from math import isnan, nan, prod
 from pathlib import Path
 from typing import Any
 
-from stepaudio.errors import InputError
+from stepaudio.audio import Audio
+from stepaudio.effects import Bound, Measure
+from stepaudio.errors import AudioError, InputError
 from stepaudio.evaluation.items import Item, Metric, Output, Score, Verdict, flag
-from stepaudio.evaluation.metrics.delivery import Prosody, measure
+from stepaudio.evaluation.metrics.prosody import Prosody, broken, changes, measure
 from stepaudio.evaluation.suites.base import Bench, Stage, Suite, SuiteConfig, output_of
-from stepaudio.evaluation.suites.effects import changes, kept, told
 from stepaudio.evaluation.suites.layout import check_fields, read_json_lines, wrong
 from stepaudio.evaluation.suites.speech_quality import METRICS, intelligibility, quality, unheard
-from stepaudio.styles import parse_style
+from stepaudio.speech.rhythm import slot_of
+from stepaudio.styles import Style, find_tag, parse_style
 
 WORDLESS = frozenset({"humming"})
 
@@ -76,37 +79,37 @@ class StyleSuite(Suite):
         return items
 
     def perform(self, item: Item, stage: Stage) -> Output:
-        """Say the text plainly (once for all its styles) and in the style; the styled speech is kept."""
+        """Say the text in the style, which is kept, and plainly, once for all styles that are timed alike."""
         text, seed = item.content["text"], self.config.seed
-
-        def plainly() -> dict[str, float] | None:
-            said = stage.system.speak(text, style=None, seed=seed).audio
-            return None if said is None else asdict(measure(said))
-
-        plain = stage.once(("plain", text, seed), plainly)
         styled = stage.system.speak(text, style=item.content["style"] or None, seed=seed)
-        return output_of(styled, plain=plain)
+        slot = slot_of(parse_style(item.content["style"]))
+
+        def plainly() -> dict[str, float | None] | None:
+            found = _measured(stage.system.speak(text, style=None, seed=seed).audio, slot)
+            return None if found is None else _told(asdict(found))
+
+        return output_of(styled, plain=stage.once(("plain", text, seed, slot), plainly))
 
     def judge(self, item: Item, output: Output, bench: Bench) -> Verdict:
         """Compare the two."""
-        if output.audio is None or output.details["plain"] is None:
+        text, style = item.content["text"], parse_style(item.content["style"])
+        plain, styled = output.details["plain"], _measured(output.audio, slot_of(style))
+        if output.audio is None or styled is None or plain is None:
             return self.missed(item)
-        text, language = item.content["text"], self.config.language
-        style = parse_style(item.content["style"])
-        plain, styled = Prosody(**output.details["plain"]), measure(output.audio)
-        found = changes(plain, styled)
+        found = changes(_read_back(plain), styled)
         scores: dict[str, Score] = {name: (value, 1.0) for name, value in found.items() if not isnan(value)}
-        details: dict[str, Any] = {"text": text, "changes": told(found)}
-        if promised := kept(style, found):
-            scores["effect"] = flag(all(promised.values()))
-            details["stated"] = promised
-        if style.speed != 1.0:
+        details: dict[str, Any] = {"text": text, "changes": _told(found)}
+        if promised := promises(style):
+            details["broken"] = broken(promised, found)
+            scores["effect"] = flag(not details["broken"])
+        if style.speed != 1.0 and style.effect.delivery == "speech":
             scores["rate_error"] = (abs(found["rate"] / style.speed - 1), 1.0)
         scores |= quality(output.audio, bench)
         if not WORDLESS & set(style.tags):
+            language = self.config.language
             errors, details["heard"] = intelligibility(output.audio, text, bench, self.config.ears, language)
             scores |= errors
-        return Verdict(scores, {**details, "plain": asdict(plain), "styled": asdict(styled)})
+        return Verdict(scores, {**details, "plain": plain, "styled": _told(asdict(styled))})
 
     def missed(self, item: Item) -> Verdict:
         """A text that was not said is all errors, and shows no effect."""
@@ -114,3 +117,38 @@ class StyleSuite(Suite):
         if item.content["style"]:
             scores["effect"] = (0.0, 1.0)
         return Verdict(scores)
+
+
+def promises(style: Style) -> list[Bound]:
+    """Return what a style promises: the bounds of its tags, and half of what each setting asks for."""
+    tags = [find_tag(name) for name in style.tags]
+    found = [bound for tag in tags for bound in tag.bounds]
+    # Songs and raps take their time and pitch from notes and beats, not from plain speech.
+    if style.effect.delivery == "speech":
+        found += _halfway("rate", style.speed / prod(tag.speed for tag in tags), 1.0)
+        found += _halfway("pitch", style.pitch, 0.0)
+    return found + _halfway("range", style.range, 1.0) + _halfway("level", style.energy, 0.0)
+
+
+def _halfway(measure: Measure, asked: float, neutral: float) -> list[Bound]:
+    middle = (asked + neutral) / 2
+    if abs(asked - neutral) < 1e-6:
+        return []
+    return [Bound(measure, low=middle) if asked > neutral else Bound(measure, high=middle)]
+
+
+def _measured(audio: Audio | None, slot: float | None) -> Prosody | None:
+    """Measure a take; ``None`` for silence and for what was not said."""
+    try:
+        return None if audio is None else measure(audio, slot=slot)
+    except AudioError:
+        return None
+
+
+def _told(values: Mapping[Any, float]) -> dict[str, float | None]:
+    """Return measures as JSON takes them: NaN, as of the pitch of a whisper, becomes ``None``."""
+    return {name: None if isnan(value) else value for name, value in values.items()}
+
+
+def _read_back(told: Mapping[str, float | None]) -> Prosody:
+    return Prosody(**{name: nan if value is None else value for name, value in told.items()})

@@ -4,9 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from stepaudio.audio import Audio
+from stepaudio.errors import InputError
 from stepaudio.lm.prompts.messages import Message
 
 Ability = Literal["transcribe", "speak", "clone", "reply", "tools", "resynthesise"]
+
+
+class Unsupported(InputError):
+    """What one item asks is beyond this system; the item counts nowhere, and the report says so."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,11 @@ class System(Protocol):
     def speak(
         self, text: str, *, style: str | None, seed: int, prompt: Audio | None = None, prompt_text: str = ""
     ) -> Answer:
-        """Say `text`, in the voice of `prompt` where one is given."""
+        """Say `text`, in the voice of `prompt` where one is given.
+
+        Raises:
+            Unsupported: it has not this style.
+        """
         ...
 
     def reply(self, conversation: Conversation) -> Answer:

@@ -10,7 +10,7 @@ from stepaudio.api import StepAudio, load
 from stepaudio.audio import Audio, concat
 from stepaudio.cloning.consent import Consent
 from stepaudio.errors import InputError
-from stepaudio.evaluation.systems.base import Ability, Answer, Conversation, Unable
+from stepaudio.evaluation.systems.base import Ability, Answer, Conversation, Unable, Unsupported
 from stepaudio.lm.prompts.messages import AudioPart, Message, TextPart, system
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class FamilySystem(Unable):
         self, text: str, *, style: str | None, seed: int, prompt: Audio | None = None, prompt_text: str = ""
     ) -> Answer:
         """Say `text` in the voice of `prompt`, or in the family's default voice; cloning is not timed."""
+        try:
+            self.sa.style(style)
+        except InputError as error:
+            raise Unsupported(str(error)) from None
         voice = None if prompt is None else self._voice_of(prompt, prompt_text or None)
         started = time.perf_counter()
         first, chunks = None, []
