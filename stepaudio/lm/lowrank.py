@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stepaudio.errors import ModelError
 from stepaudio.lm.config import LMConfig
-from stepaudio.lm.model import DecoderLM
+from stepaudio.lm.model import DecoderLM, Layer
 
 LATE_BLOCKS = 5
 """Blocks of a late-stage adapter."""
@@ -121,16 +121,21 @@ def adapted(model: DecoderLM, adapter: Adapter) -> DecoderLM:
     """
     twin = _shell(model)
     twin.model = _shell(model.model)
-    layers = []
-    for index, layer in enumerate(model.model.layers):
-        if str(index) in adapter.blocks:
-            block = adapter.blocks[str(index)]
-            layer = _shell(layer)
-            layer.self_attn, layer.mlp = _shell(layer.self_attn), _shell(layer.mlp)
-            layer.self_attn.deltas = layer.mlp.deltas = dict(block.items())  # type: ignore[operator]
-        layers.append(layer)
+    layers = [
+        _changed(layer, adapter.blocks[str(index)]) if str(index) in adapter.blocks else layer
+        for index, layer in enumerate(model.model.layers)
+    ]
     twin.model.layers = nn.ModuleList(layers)
     return twin
+
+
+def _changed(layer: nn.Module, block: nn.Module) -> nn.Module:
+    assert isinstance(layer, Layer)
+    assert isinstance(block, nn.ModuleDict)
+    layer = _shell(layer)
+    layer.self_attn, layer.mlp = _shell(layer.self_attn), _shell(layer.mlp)
+    layer.self_attn.deltas = layer.mlp.deltas = dict(block.items())
+    return layer
 
 
 def _shell(module: M) -> M:

@@ -59,8 +59,8 @@ def average_voice(models: NanoSpeech, clips: Sequence[Clip], info: VoiceInfo) ->
     heard = sorted(clips, key=lambda clip: clip.name)[:MATCHED]
     codes = [codes_of(models, clip) for clip in heard]
     wanted = [models.scale.relative(clip.world, voice) for clip in heard]
-    joined = (torch.cat(streams) for streams in zip(*codes, strict=True))
-    return models.match(plain, *joined, np.concatenate(wanted))
+    linguistic, semantic = (torch.cat(streams) for streams in zip(*codes, strict=True))
+    return models.match(plain, linguistic, semantic, np.concatenate(wanted))
 
 
 def codes_of(models: NanoSpeech, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
