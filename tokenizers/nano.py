@@ -127,6 +127,7 @@ def flow(
     spoken: Annotated[
         str, typer.Option(help="The run whose codes the language model writes, if another.")
     ] = "",
+    start: Annotated[str, typer.Option(help="A run whose flow is learned further.")] = "",
     shards: Shards = None,
     steps: int = 4000,
     minutes: float = 1e9,
@@ -141,9 +142,15 @@ def flow(
 
     torch.set_num_threads(threads)
     plan = Plan(
-        steps=steps, learning_rate=8e-4, minutes=minutes, evaluate_every=200, bf16=bf16, device=device
+        steps=steps,
+        learning_rate=8e-4,
+        minutes=minutes,
+        evaluate_every=200,
+        bf16=bf16,
+        keep="last",
+        device=device,
     )
-    print(flow_run.train_run(work, run, tokenizer, shards or ["*"], plan, spoken or None))
+    print(flow_run.train_run(work, run, tokenizer, shards or ["*"], plan, spoken or None, start or None))
 
 
 @app.command()

@@ -26,7 +26,13 @@ JITTER = 0.6
 
 
 def train_run(
-    work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan, spoken: str | None = None
+    work: Path,
+    run: str,
+    codes_of: str,
+    sets: Sequence[str],
+    plan: Plan,
+    spoken: str | None = None,
+    start: str | None = None,
 ) -> Progress:
     """Train on the codes of the run `codes_of`, from its regressor, or go on.
 
@@ -38,6 +44,7 @@ def train_run(
         plan: how.
         spoken: run of the tokenizer whose codes the language model writes, where it is another: the teacher's
             speech is decoded from those.
+        start: another run whose flow is learned further; the regressor is that of `codes_of`.
     """
     place = Work(work)
     teacher, scale = load_run(work, codes_of)
@@ -48,6 +55,8 @@ def train_run(
     test = tests.draw(0).to(plan.device)
     torch.manual_seed(0)
     model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
+    if start is not None:
+        model.load_state_dict(load_flow_run(work, start, codes_of).state_dict())
     model.regressor.load_state_dict(teacher.decoder.state_dict())
     model = model.to(plan.device)
     model.spread.copy_(leftover(model, teacher, test))
