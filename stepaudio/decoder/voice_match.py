@@ -1,8 +1,10 @@
-"""What decoding loses of a voice, measured once and put back: mean and spread of its voiced frames.
+"""What decoding loses of a voice, measured once and put back: how its spectrum is spread.
 
 A decoder that is trained to expect frames gives smooth ones, so that every voice moves towards the mean of
-all. Source of the remedy: T. Toda and K. Tokuda, "A speech parameter generation algorithm considering global
-variance for HMM-based speech synthesis" (2007).
+all (T. Toda and K. Tokuda, "A speech parameter generation algorithm considering global variance for HMM-based
+speech synthesis", 2007). Here the whole covariance is mended: by the linear map that takes one normal
+distribution to another with the least movement (F. Pitie and A. Kokaram, "The linear Monge-Kantorovitch
+linear colour mapping for example-based colour transfer", 2007).
 """
 
 from dataclasses import dataclass
@@ -11,12 +13,13 @@ import numpy as np
 
 from stepaudio.decoder.world import SPECTRUM
 
-MOST = 2.0
-"""Largest factor on a spread: beyond it, it is noise that would be made louder."""
 SHARE = 0.7
-"""How much of what is missing is put back, as an exponent; all of it sounds sharp."""
+"""How much of the map is used; all of it sounds sharp."""
+RIDGE = 0.1
+"""Part of the mean variance that is added to every direction: a clip has few frames."""
 FEWEST = 50
 """Voiced frames from which a match can be measured."""
+_AT = slice(2, 2 + SPECTRUM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +29,12 @@ class VoiceMatch:
     Attributes:
         middle: (40,) float32 mean of decoded frames.
         shift: (40,) float32 what their mean lacks.
-        gain: (40,) float32 factor on the distance from the mean, 1 to `MOST`.
+        matrix: (40, 40) float32 what is done to the distance from the mean.
     """
 
     middle: np.ndarray
     shift: np.ndarray
-    gain: np.ndarray
+    matrix: np.ndarray
 
     @classmethod
     def of(cls, made: np.ndarray, wanted: np.ndarray) -> "VoiceMatch | None":
@@ -39,28 +42,52 @@ class VoiceMatch:
         both = (made[:, 1] > 0.5) & (wanted[:, 1] > 0.5)
         if both.sum() < FEWEST:
             return None
-        at = slice(2, 2 + SPECTRUM)
-        middle = made[both, at].mean(0)
-        ratio = wanted[both, at].std(0) / np.maximum(made[both, at].std(0), 1e-3)
+        ours, theirs = made[both, _AT].astype(float), wanted[both, _AT].astype(float)
+        middle = ours.mean(0)
+        moved = _map_between(_covariance(ours), _covariance(theirs))
+        matrix = np.eye(SPECTRUM) + SHARE * (moved - np.eye(SPECTRUM))
         return cls(
             middle.astype(np.float32),
-            (wanted[both, at].mean(0) - middle).astype(np.float32),
-            (np.clip(ratio, 1.0, MOST) ** SHARE).astype(np.float32),
+            (theirs.mean(0) - middle).astype(np.float32),
+            matrix.astype(np.float32),
         )
 
     def apply(self, frames: np.ndarray) -> np.ndarray:
         """Return frames (T, 45) corrected as far as they are voiced."""
-        at = slice(2, 2 + SPECTRUM)
-        rest = (frames[:, at] - self.middle) * (self.gain - 1) + self.shift
+        spectrum = frames[:, _AT]
+        rest = (spectrum - self.middle) @ self.matrix.T + self.middle + self.shift - spectrum
         corrected = frames.copy()
-        corrected[:, at] += np.clip(frames[:, 1:2], 0.0, 1.0) * rest
+        corrected[:, _AT] += np.clip(frames[:, 1:2], 0.0, 1.0) * rest
         return corrected
 
     def to_array(self) -> np.ndarray:
-        """Return (3, 40) float32, as voice files hold it."""
-        return np.stack([self.middle, self.shift, self.gain])
+        """Return (42, 40) float32, as voice files hold it."""
+        return np.concatenate([self.middle[None], self.shift[None], self.matrix])
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> "VoiceMatch":
         """Read what `to_array` gave."""
-        return cls(*array.astype(np.float32))
+        values = array.astype(np.float32)
+        return cls(values[0], values[1], values[2:])
+
+
+MATCH_SHAPE = (2 + SPECTRUM, SPECTRUM)
+"""Of `VoiceMatch.to_array`."""
+
+
+def _covariance(frames: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.cov(frames.T)
+    return found + RIDGE * np.trace(found) / SPECTRUM * np.eye(SPECTRUM)
+
+
+def _map_between(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The symmetric matrix A with A ours A = theirs."""
+    root, inverse = _power(ours, 0.5), _power(ours, -0.5)
+    mapped: np.ndarray = inverse @ _power(root @ theirs @ root, 0.5) @ inverse
+    return mapped
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    raised: np.ndarray = (vectors * np.maximum(values, 1e-9) ** exponent) @ vectors.T
+    return raised

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stepaudio.codes import GROUP
 from stepaudio.decoder.envelope import frame_level
-from stepaudio.decoder.voice_match import VoiceMatch
+from stepaudio.decoder.voice_match import MATCH_SHAPE, VoiceMatch
 from stepaudio.decoder.world import SPECTRUM
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig, WorldPrompt
 from stepaudio.decoder.world_voice import Scale, WorldVoice
@@ -161,7 +161,7 @@ class NanoSpeech:
             condition,
             frame_level(centre[2 : 2 + SPECTRUM].astype(float)) + ABOVE_MEAN_DB,
             self._prompt(voice),
-            VoiceMatch.from_array(check_tensor(voice, "match", (3, SPECTRUM)))
+            VoiceMatch.from_array(check_tensor(voice, "match", MATCH_SHAPE))
             if "match" in voice.tensors
             else None,
         )

@@ -1,0 +1,185 @@
+"""nano's ear: spelling, its losses, and sound where words would stand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stepaudio.audio import Audio
+from stepaudio.errors import InputError, ModelError
+from stepaudio.lm.adaptor import (
+    CHARACTERS,
+    Adaptor,
+    AdaptorConfig,
+    load_adaptor,
+    read_spelling,
+    save_adaptor,
+    spell,
+)
+from stepaudio.lm.config import LMConfig
+from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
+from stepaudio.lm.model import DecoderLM
+from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
+from stepaudio.training import listening
+from stepaudio.training.listening import Spoken
+from stepaudio.training.listening_run import draw, written
+
+SMALL = AdaptorConfig(features=16, width=32, inner=48, depth=2, after=1, kernel=3, llm_dim=24, dropout=0.0)
+LM = LMConfig(
+    vocab_size=40,
+    hidden_size=24,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=12,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-5,
+    position="rope",
+    tie_word_embeddings=True,
+)
+
+
+def spoken(seed: int, text: str = "", frames: int = 40) -> Spoken:
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(frames, 16)).astype(np.float16)
+    return Spoken(features, text, before=(1, 2), after=(3,), reply=(10 + seed, 11, 12, 0))
+
+
+def one_hot(ids: list[int]) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(ids), len(CHARACTERS) + 1).float()
+
+
+def test_spelling_reads_what_was_spelled() -> None:
+    text = "It's 'ready' – at   Ten!"
+    ids = spell(text)
+    assert "".join(CHARACTERS[i - 1] for i in ids) == "it's 'ready' at ten"
+    with_blanks = [each for i in ids for each in (i, i, 0)]
+    assert read_spelling(one_hot(with_blanks)) == "it's 'ready' at ten"
+    assert read_spelling(one_hot(spell("aab"))) == "ab"  # without a blank a double letter is one
+    assert read_spelling(one_hot([0, 0, 0])) == ""
+
+
+def test_embeddings_are_a_quarter_of_the_frames_and_as_large_as_words() -> None:
+    torch.manual_seed(0)
+    embeddings, logits = Adaptor(SMALL, size=0.3).eval()(torch.randn(2, 40, 16))
+    assert embeddings.shape == (2, 10, 24)
+    assert logits.shape == (2, 20, len(CHARACTERS) + 1)
+    assert float(embeddings.detach().square().mean().sqrt()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_padding_and_masks() -> None:
+    batch = [spoken(0, frames=43), spoken(1, frames=20)]
+    features, lengths = listening.pad_features(batch)
+    assert features.shape == (2, 40, 16)
+    assert lengths.tolist() == [40, 20]
+    assert not features[1, 20:].any()
+    hidden, _ = listening.pad_features([spoken(2, frames=400)], np.random.default_rng(0))
+    rows = (hidden[0] == 0).all(-1)
+    assert 0 < int(rows.sum()) < 200
+
+
+def test_the_adaptor_learns_to_spell() -> None:
+    torch.manual_seed(0)
+    adaptor = Adaptor(SMALL)
+    batch = [spoken(0, "a cab"), spoken(1, "bad"), spoken(2, "abba")]
+    optimizer = torch.optim.Adam(adaptor.parameters(), 3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = listening.losses(adaptor, None, batch)["total"]
+        loss.backward()
+        optimizer.step()
+    with torch.inference_mode():
+        logits = adaptor(listening.pad_features(batch)[0])[1]
+    assert [read_spelling(row) for row in logits] == ["a cab", "bad", "abba"]
+
+
+def test_texts_that_are_unknown_or_do_not_fit_teach_no_spelling() -> None:
+    adaptor = Adaptor(SMALL)
+    batch = [spoken(0, ""), spoken(1, "far too many letters for half a second of sound")]
+    assert float(listening.losses(adaptor, None, batch)["spelling"]) == 0.0
+
+
+def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() -> None:
+    torch.manual_seed(0)
+    model = DecoderLM(LM).eval().requires_grad_(False)
+    adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
+    twin = adapted(model, adapter)
+    batch = [spoken(0, frames=40), spoken(1, frames=60), spoken(2, frames=20)]
+
+    def loss(part: list[Spoken]) -> torch.Tensor:
+        features, lengths = listening.pad_features(part)
+        return listening.reply_loss(twin, adaptor(features)[0], lengths, part)["reply"]
+
+    # In eval mode a clip alone and among longer ones gives the same, but for the edge of its own sound.
+    alone = torch.stack([loss([each]) for each in batch]).mean()
+    assert float(loss(batch).detach()) == pytest.approx(float(alone.detach()), rel=0.05)
+    optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
+    before = float(loss(batch).detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(batch).backward()
+        optimizer.step()
+    assert float(loss(batch).detach()) < 0.2 * before
+
+
+def test_batches_hold_clips_of_like_length_and_repeat() -> None:
+    clips = [spoken(0, frames=20 + 4 * i) for i in range(40)]
+    first = [len(each.features) for each in draw(clips, 3, 4)]
+    assert first == [len(each.features) for each in draw(clips, 3, 4)]
+    assert max(first) - min(first) < 80
+    assert first != [len(each.features) for each in draw(clips, 11, 4)]
+
+
+def test_what_is_written_is_words() -> None:
+    assert (
+        written("It costs $24.50, doesn't it?") == "it costs twenty four dollars and fifty cents doesn't it"
+    )
+
+
+def test_an_adaptor_comes_back_from_its_file(tmp_path: Path) -> None:
+    adaptor = Adaptor(SMALL)
+    save_adaptor(adaptor, tmp_path / "a.safetensors")
+    read = load_adaptor(tmp_path / "a.safetensors")
+    assert read.config == SMALL
+    for name, value in adaptor.state_dict().items():
+        assert torch.allclose(read.state_dict()[name], value, atol=0.01)
+    (tmp_path / "b.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="not an adaptor"):
+        load_adaptor(tmp_path / "b.safetensors")
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: Path) -> None:
+    from stepaudio import hub
+    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, HearingEars, HearingMind
+    from stepaudio.lm.mind import NanoMind
+    from stepaudio.lm.prompts.messages import AudioPart, user
+
+    try:
+        folders = hub.folder("smollm2-135m-instruct"), hub.folder("whisper-tiny.en")
+    except ModelError as error:
+        pytest.skip(str(error))
+    mind = NanoMind(folders[0])
+    save_adaptor(Adaptor(AdaptorConfig()), tmp_path / ADAPTOR)
+    Adapter(LowRankConfig(), mind.model.config).save(tmp_path / ADAPTER)
+    hearing = HearingMind(tmp_path, folders[1], mind)
+    question = [user("What is the capital of France?")]
+    assert "".join(hearing.stream(question)) == "".join(mind.stream(question))
+
+    sound = Audio(np.random.default_rng(0).normal(size=16_000).astype(np.float32) * 0.05, 16_000)
+    turn = user(AudioPart(sound), WRITE_DOWN)
+    ids = hearing.prompt_ids([turn])
+    frame = heard_turn(hearing.tokenizer, WRITE_DOWN)
+    heard = [place for place, i in enumerate(ids) if i < 0]
+    assert len(heard) == 13  # 12.5 a second
+    assert tuple(ids[heard[-1] + 1 :]) == frame.after
+    assert tuple(ids[: heard[0]][-len(frame.before) :]) == frame.before
+    # An untrained ear writes something, and ends; the same sound again gives the same.
+    assert hearing.write_down(sound) == hearing.write_down(sound)
+    with pytest.raises(InputError, match="not one this model hears"):
+        list(HearingEars(hearing).transcribe(sound, "fr"))
+    with pytest.raises(InputError, match="reads text only"):
+        mind.prompt_ids([turn])
