@@ -92,7 +92,7 @@ TAGS: tuple[Tag, ...] = (
         "calm",
         ("relaxed", "soothing", "平静", "冷静"),
         "emotion",
-        Effect(rate=0.9, pitch=-1.0, range=0.65, level=-2.0, tilt=-0.7),
+        Effect(rate=0.9, pitch=-1.0, range=0.5, level=-2.0, tilt=-0.7),
         (_at_most("range", 0.85), _at_most("rate", 0.96), _at_most("level", -1.0)),
     ),
     Tag(
@@ -134,7 +134,7 @@ TAGS: tuple[Tag, ...] = (
         "coquettish",
         ("playful", "撒娇", "撒娇1"),
         "emotion",
-        Effect(rate=0.92, pitch=3.5, range=1.4, formants=1.05, breath=0.15),
+        Effect(rate=0.92, pitch=3.5, range=1.75, formants=1.05, breath=0.15),
         (_at_least("pitch", 2.0), _at_least("range", 1.12), _at_most("rate", 0.97)),
     ),
     Tag("chinese", ("mandarin", "中文"), "language"),
