@@ -20,8 +20,8 @@ VOWELS = frozenset("aeiouyæøœɐɑɒɔəɘɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵊᵻ
 STRESS, LENGTH = "ˈˌ", "ː"
 PAUSES = frozenset(',.;:!?…—–-"“”()') | {""}
 
-RAP_TEMPO, SONG_TEMPO = 75.0, 110.0
-"""Beats a minute where none are given; at 75, a quarter of a beat is 200 ms."""
+RAP_TEMPO, SONG_TEMPO = 70.0, 110.0
+"""Beats a minute where none are given; at 70, a quarter of a beat is 214 ms."""
 # A rap's grid is the half, quarter, ... of a beat that lies in here: about the length of a short syllable.
 _SHORTEST_SLOT, _SLOTS_A_BEAT = 0.11, (1, 2, 4, 8)
 _SHORTEST_VOWEL = 0.06
