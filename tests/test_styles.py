@@ -99,11 +99,14 @@ def test_melody_and_tempo_read_back() -> None:
 
 
 def test_effects_add_up() -> None:
+    happy, loud, fast = (parse_style(tag).effect for tag in ("happy", "loud", "fast"))
     effect = parse_style("happy, loud, fast, pitch=1, energy=-2, range=2").effect
-    assert effect.pitch == pytest.approx(3.0)
-    assert effect.range == pytest.approx(2.8)
-    assert effect.level == pytest.approx(4.5)
-    assert effect.rate == pytest.approx(1.06 * 1.25)
+    assert effect.pitch == pytest.approx(happy.pitch + 1)
+    assert effect.range == pytest.approx(happy.range * 2)
+    assert effect.level == pytest.approx(happy.level + loud.level - 2)
+    assert effect.rate == pytest.approx(happy.rate * fast.rate)
+    assert happy.pitch > 0 < loud.level
+    assert happy.range > 1 < fast.rate
     assert parse_style("").effect == Effect()
 
 
