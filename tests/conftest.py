@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Ray asks for a token as soon as one lies in the home folder, and a process that has started without goes on
+# without: the clusters of the tests are on loopback, and need none.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
 REPO = Path(__file__).resolve().parent.parent
 
 

@@ -74,6 +74,10 @@ def test_python_snippets_run(folder, number):
 @pytest.mark.parametrize("line", [line for line in SHELL if not line.startswith(LEFT_TO_PEOPLE)])
 def test_command_lines_run(folder, line):
     command = [sys.executable, "-m", "stepaudio.cli.main", *shlex.split(line)[1:]]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    for _ in range(5):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        # The official families stand here with random weights, and draw: now and then nothing can be spoken.
+        if "cannot be spoken" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     assert done.stdout or done.stderr
