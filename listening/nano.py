@@ -35,16 +35,15 @@ def label(
 ) -> None:
     """Have Whisper base write down recordings that nobody has; its errors become ours."""
     from stepaudio import hub
-    from stepaudio.audio import Audio
     from stepaudio.recognition import WhisperEars
+    from stepaudio.training.corpus import read_start
 
     ears = WhisperEars(hub.folder("whisper-base"))
     texts = {}
     for line in (data / name / "manifest.jsonl").read_text("utf-8").splitlines():
         path = data / name / json.loads(line)["audio"]
-        audio = Audio.read(path)
-        cut = Audio(audio.samples[: round(longest * audio.sample_rate)], audio.sample_rate)
-        texts[path.stem] = " ".join(segment.text for segment in ears.transcribe(cut))
+        heard = ears.transcribe(read_start(path, longest))
+        texts[path.stem] = " ".join(segment.text for segment in heard)
     out.write_text(json.dumps(texts, indent=0), "utf-8")
 
 

@@ -12,7 +12,6 @@ from stepaudio.audio import Audio
 from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import WorldFrames, synthesise
 from stepaudio.decoder.world_voice import Scale, WorldVoice
-from stepaudio.errors import ModelError
 from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
@@ -106,12 +105,10 @@ def load_run(work: Path, run: str) -> tuple[Autoencoder, Scale]:
         ModelError: there is none.
     """
     place = Work(work)
-    path = place.folder / "runs" / run / "best.pt"
-    if not path.is_file():
-        raise ModelError(f"{path}: nothing has been trained there yet")
+    weights = place.best(run)
     scale = place.scale()
     model = build(scale)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model.load_state_dict(weights)
     return model.eval(), scale
 
 

@@ -205,7 +205,7 @@ def extract_set(data: Path, out: Path, longest: float, per_shard: int = 40) -> I
             }
             for row in part
         ]
-        clips = (Heard(Path(row["audio"]).stem, _cut(data / row["audio"], longest)) for row in part)
+        clips = (Heard(Path(row["audio"]).stem, read_start(data / row["audio"], longest)) for row in part)
         path.with_suffix(".json").write_text(json.dumps(takes), "utf-8")
         unfinished = path.with_suffix(".part")
         save_file(features(clips, encoder, speakers), unfinished)
@@ -213,7 +213,8 @@ def extract_set(data: Path, out: Path, longest: float, per_shard: int = 40) -> I
         yield path.stem
 
 
-def _cut(path: Path, longest: float) -> Audio:
+def read_start(path: Path, longest: float) -> Audio:
+    """A recording, at most so many seconds of it."""
     audio = Audio.read(path)
     return Audio(audio.samples[: round(longest * audio.sample_rate)], audio.sample_rate)
 
@@ -252,5 +253,5 @@ class Recordings:
             folders.append(self.corpus / shard)
         for folder in folders:
             for path in sorted(folder.glob(f"{key}.*")):
-                return _cut(path, len(clip.world) / FRAME_RATE)
+                return read_start(path, len(clip.world) / FRAME_RATE)
         raise ModelError(f"the recording of {clip.name} is in none of: {', '.join(map(str, folders))}")

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig
-from stepaudio.errors import ModelError
 from stepaudio.tokenizer.nano import NanoTokenizer
 from stepaudio.training.autoencoder_run import load_run
 from stepaudio.training.clips import Batch, Batches
@@ -116,10 +115,8 @@ def load_flow_run(work: Path, run: str, codes_of: str) -> WorldFlow:
     Raises:
         ModelError: there is none.
     """
-    path = Work(work).folder / "runs" / run / "best.pt"
-    if not path.is_file():
-        raise ModelError(f"{path}: nothing has been trained there yet")
+    weights = Work(work).best(run)
     teacher, _ = load_run(work, codes_of)
     model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model.load_state_dict(weights)
     return model.eval()

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from stepaudio.errors import ModelError
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, read_spelling
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
@@ -117,7 +116,7 @@ def train_run(
     lm.requires_grad_(False)
     ear = Ear(AdaptorConfig(), LowRankConfig(dropout=0.05), lm).to(plan.device)
     if start is not None:
-        ear.load_state_dict(_state(work, start))
+        ear.load_state_dict(Work(work).best(start))
     model = adapted(lm, ear.adapter) if replies else None
     test = sorted(kept, key=lambda each: len(each.features))[:: max(1, len(kept) // 64)]
     tests = [test[first : first + 16] for first in range(0, len(test), 16)]
@@ -141,7 +140,7 @@ def load_ear(work: Path, run: str, lm: DecoderLM) -> Ear:
         ModelError: there is none.
     """
     ear = Ear(AdaptorConfig(), LowRankConfig(), lm)
-    ear.load_state_dict(_state(work, run))
+    ear.load_state_dict(Work(work).best(run))
     return ear.eval().requires_grad_(False)
 
 
@@ -151,11 +150,3 @@ def spelled(adaptor: Adaptor, spoken: Sequence[Spoken]) -> Iterator[str]:
     for each in spoken:
         features, _ = listening.pad_features([each])
         yield read_spelling(adaptor(features)[1][0])
-
-
-def _state(work: Path, run: str) -> dict[str, torch.Tensor]:
-    path = Work(work).folder / "runs" / run / "best.pt"
-    if not path.is_file():
-        raise ModelError(f"{path}: nothing has been trained there yet")
-    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state

@@ -68,8 +68,7 @@ def label(work: Path, run: str, clips: Sequence[Clip], features: int = FEATURES)
     Clips whose phonemes are known stay as they are.
     """
     model = PhonemeClassifier(features)
-    state = torch.load(work / "runs" / run / "best.pt", map_location="cpu", weights_only=True)
-    model.load_state_dict(state)
+    model.load_state_dict(Work(work).best(run))
     model.eval()
     return [clip if (clip.phonemes != UNKNOWN).any() else _labelled(model, clip) for clip in clips]
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from stepaudio.decoder.world_voice import Scale, WorldVoice
-from stepaudio.errors import ModelError
 from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.training import speech
 from stepaudio.training.autoencoder_run import load_run, tokenise
@@ -100,9 +99,6 @@ def load_speech(work: Path, run: str) -> SpeechLM:
     Raises:
         ModelError: there is none.
     """
-    path = Work(work).folder / "runs" / run / "best.pt"
-    if not path.is_file():
-        raise ModelError(f"{path}: nothing has been trained there yet")
     model = SpeechLM(SpeechLMConfig())
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model.load_state_dict(Work(work).best(run))
     return model.eval()

@@ -9,11 +9,16 @@ work/runs/RUN/              checkpoints and logs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stepaudio.decoder.world_voice import Scale
+from stepaudio.errors import ModelError
 from stepaudio.training.clips import Clip, held_out, load_shards, measure_scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,20 @@ class Work:
         clips = self.clips(names)
         kept = [clip for clip in clips if held_out(clip)]
         return [clip for clip in clips if not held_out(clip)], kept
+
+    def best(self, run: str) -> "dict[str, Tensor]":
+        """The weights that a run has kept, on the CPU.
+
+        Raises:
+            ModelError: there are none.
+        """
+        import torch
+
+        path = self.folder / "runs" / run / "best.pt"
+        if not path.is_file():
+            raise ModelError(f"{path}: nothing has been trained there yet")
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return weights
 
     def scale(self, clips: Sequence[Clip] | None = None) -> Scale:
         """The scale, measured on `clips` if it is not written yet."""
