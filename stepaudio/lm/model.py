@@ -361,11 +361,13 @@ class DecoderLM(nn.Module):
         tables = self._tables
         if tables is None or tables[0].shape[0] < length or tables[0].device != device:
             room = min(max(1024, 2 * length), max(length, self.config.max_position_embeddings))
-            cos, sin = rope_tables(self.config.head_dim, self.config.rope_theta, room)
-            tables = self._tables = cos.to(device, self.dtype), sin.to(device, self.dtype)
+            with torch.inference_mode(False):  # kept: training may need them later
+                cos, sin = rope_tables(self.config.head_dim, self.config.rope_theta, room)
+                tables = self._tables = cos.to(device, self.dtype), sin.to(device, self.dtype)
         return tables
 
     def _alibi(self, device: torch.device) -> Tensor:
         if self._slopes is None or self._slopes.device != device:
-            self._slopes = alibi_slopes(self.config.num_attention_heads).to(device)
+            with torch.inference_mode(False):
+                self._slopes = alibi_slopes(self.config.num_attention_heads).to(device)
         return self._slopes

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import WorldFrames, synthesise
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.tokenizer.nano import NanoTokenizerConfig, QuantisedStreams
+from stepaudio.training.ahead import Ahead
 from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
 from stepaudio.training.loop import Plan, Progress, train
@@ -32,7 +34,17 @@ def build(scale: Scale, streams: Streams = "both") -> Autoencoder:
     return Autoencoder(NanoTokenizerConfig(), RegressorConfig(), torch.from_numpy(scale.frames), streams)
 
 
-def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, streams: Streams = "both") -> Progress:
+def train_run(
+    work: Path,
+    run: str,
+    sets: Sequence[str],
+    plan: Plan,
+    streams: Streams = "both",
+    *,
+    start: str | None = None,
+    phonemes: str | None = None,
+    people: float | None = None,
+) -> Progress:
     """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder.
 
     Args:
@@ -41,13 +53,21 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, streams: St
         sets: patterns of the names of the prepared shards.
         plan: how.
         streams: what the decoder gets to see.
+        start: another run to start from.
+        phonemes: the run of a phoneme classifier, which labels the recordings of people.
+        people: share of people's speech; by default as there is.
     """
     place = Work(work)
     clips, kept = place.split(sets)
     scale = place.scale(clips)
     torch.manual_seed(0)
     model = build(scale, streams).to(plan.device)
-    batches = Batches(clips, scale, size=BATCH)
+    if start is not None:
+        model.load_state_dict(place.best(start))
+    if phonemes is not None:
+        clips = label(work, phonemes, clips, device=plan.device)
+    batches = Batches(clips, scale, size=plan.batch or BATCH, people=people)
+    ahead = Ahead(batches.draw, plan.loaders)
     test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
@@ -59,7 +79,7 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan, streams: St
         return figures
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        return model.losses(batches.draw(step).to(plan.device), Weights(), JITTER)
+        return model.losses(ahead(step).to(plan.device), Weights(), JITTER)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
@@ -84,7 +104,9 @@ def adapt_run(
     model, scale = load_run(work, codes_of)
     anchor = copy.deepcopy(model.tokenizer).eval().requires_grad_(False).to(plan.device)
     model = model.to(plan.device)
-    batches = Batches(label(work, phonemes, clips), scale, size=BATCH, people=PEOPLE)
+    labelled = label(work, phonemes, clips, device=plan.device)
+    batches = Batches(labelled, scale, size=plan.batch or BATCH, people=PEOPLE)
+    ahead = Ahead(batches.draw, plan.loaders)
     people = [clip for clip in label(work, phonemes, kept) if not clip.taught]
     test = Batches(people, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 
@@ -93,7 +115,7 @@ def adapt_run(
         return {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        return model.losses(batches.draw(step).to(plan.device), Weights(), JITTER, anchor)
+        return model.losses(ahead(step).to(plan.device), Weights(), JITTER, anchor)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
@@ -112,13 +134,37 @@ def load_run(work: Path, run: str) -> tuple[Autoencoder, Scale]:
     return model.eval(), scale
 
 
+def tokenise(model: Autoencoder, scale: Scale, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of a whole clip, (2 G,) and (3 G,) int64."""
+    return tokenise_all(model, scale, [clip])[0]
+
+
 @torch.inference_mode()
-def tokenise(model: Autoencoder, scale: Scale, clip: Clip) -> QuantisedStreams:
-    """The codes of a whole clip (a batch of one)."""
-    relative = scale.relative(clip.world, WorldVoice.of(clip.world))
-    whisper = torch.from_numpy(clip.whisper.astype(np.float32))
-    streams: QuantisedStreams = model.tokenizer(whisper[None], torch.from_numpy(relative)[None])
-    return streams
+def tokenise_all(
+    model: Autoencoder, scale: Scale, clips: Sequence[Clip], batch: int = 64
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The codes of whole clips; those of one length are read together."""
+    device = model.frame_scale.device
+    codes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    order = sorted(range(len(clips)), key=lambda index: clips[index].groups)
+    for _, same in groupby(order, key=lambda index: clips[index].groups):
+        alike = list(same)
+        for first in range(0, len(alike), batch):
+            part = alike[first : first + batch]
+            worlds = [clips[i].world for i in part]
+            relative = np.stack([scale.relative(world, WorldVoice.of(world)) for world in worlds])
+            whisper = np.stack([clips[i].whisper for i in part]).astype(np.float32)
+            streams: QuantisedStreams = model.tokenizer(
+                torch.from_numpy(whisper).to(device), torch.from_numpy(relative).to(device)
+            )
+            rows = zip(
+                part,
+                streams.linguistic_codes.cpu().numpy(),
+                streams.semantic_codes.cpu().numpy(),
+                strict=True,
+            )
+            codes |= {index: (linguistic, semantic) for index, linguistic, semantic in rows}
+    return [codes[index] for index in range(len(clips))]
 
 
 @torch.inference_mode()
@@ -172,8 +218,8 @@ def measure_run(
         kinds: dict[str, list[Take]] = {"recording": [], "copy": [], "codes": [], "other clip": []}
         for index, clip in enumerate(clips):
             recording, text = sound(clip), texts[clip.name]
-            streams = tokenise(model, scale, clip)
-            codes = streams.linguistic_codes[0], streams.semantic_codes[0]
+            linguistic, semantic = tokenise(model, scale, clip)
+            codes = torch.from_numpy(linguistic), torch.from_numpy(semantic)
             made = synthesise(decode(model, scale, *codes, WorldVoice.of(clip.world), clip.speaker))
             copy = synthesise(WorldFrames.from_array(clip.world))
             for kind, audio in (("recording", recording), ("copy", copy), ("codes", made)):

@@ -10,7 +10,7 @@ import torch
 
 from stepaudio.decoder.world_voice import WorldVoice
 from stepaudio.families.nano_speech import FAMILY, KIND, PROMPT_GROUPS, NanoSpeech, NanoSpeechConfig
-from stepaudio.training.autoencoder_run import load_run
+from stepaudio.training.autoencoder_run import build, load_run
 from stepaudio.training.clips import Clip
 from stepaudio.training.flow_run import load_flow_run
 from stepaudio.training.speech_run import load_speech
@@ -35,6 +35,29 @@ def bundle(
         phonemes=dict(vocab),
     )
     return NanoSpeech(config, trained.tokenizer, lm, flow, scale)
+
+
+def unbundle(models: NanoSpeech, work: Path, run: str) -> None:
+    """Write published models as runs to start from: ``RUN-codec``, ``RUN-flow`` and ``RUN-speech``.
+
+    What only training needs is not published, and starts anew; the work folder takes the models' scale.
+    """
+    torch.manual_seed(0)
+    work.mkdir(parents=True, exist_ok=True)
+    scale = models.scale
+    np.savez(
+        work / "scale.npz",
+        frames=scale.frames,
+        voice_mean=scale.voice_mean,
+        voice_deviation=scale.voice_deviation,
+    )
+    codec = build(scale)
+    codec.tokenizer.load_state_dict(models.tokenizer.state_dict())
+    codec.decoder.load_state_dict(models.decoder.regressor.state_dict())
+    for part, model in (("codec", codec), ("flow", models.decoder), ("speech", models.lm)):
+        folder = work / "runs" / f"{run}-{part}"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), folder / "best.pt")
 
 
 def average_voice(models: NanoSpeech, clips: Sequence[Clip], info: VoiceInfo) -> Voice:

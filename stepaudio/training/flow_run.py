@@ -8,12 +8,14 @@ from torch import nn
 
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig
 from stepaudio.tokenizer.nano import NanoTokenizer
+from stepaudio.training.ahead import Ahead
 from stepaudio.training.autoencoder_run import load_run
 from stepaudio.training.clips import Batch, Batches
 from stepaudio.training.loop import Losses, Plan, Progress, train
 from stepaudio.training.tokenizer import JITTERED, Autoencoder, Weights, frame_losses
 from stepaudio.training.work import Work
 
+BATCH = 32
 CHUNKS = (4, 6, 10, 16)
 """Groups that see each other, one of these a step: what a stream may be cut into."""
 FLOW = 0.5
@@ -50,7 +52,9 @@ def train_run(
     teacher = teacher.to(plan.device).requires_grad_(False)
     written = load_run(work, spoken)[0].tokenizer.to(plan.device) if spoken else None
     clips, kept = place.split(sets)
-    batches, tests = Batches(clips, scale, people=PEOPLE), Batches(kept, scale, size=64, shifted=0, seed=1)
+    batches = Batches(clips, scale, size=plan.batch or BATCH, people=PEOPLE)
+    ahead = Ahead(batches.draw, plan.loaders)
+    tests = Batches(kept, scale, size=64, shifted=0, seed=1)
     test = tests.draw(0).to(plan.device)
     torch.manual_seed(0)
     model = WorldFlow(WorldFlowConfig(regressor=teacher.decoder.config))
@@ -68,7 +72,7 @@ def train_run(
 
     def loss(step: int) -> Losses:
         chunk = CHUNKS[step % len(CHUNKS)]
-        batch = batches.draw(step).to(plan.device)
+        batch = ahead(step).to(plan.device)
         return losses(model, teacher, batch, chunk, JITTER, written=written)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)

@@ -1,7 +1,8 @@
-"""Runs of the ear: its examples from prepared shards, training, and measuring what it writes down."""
+"""Runs of the ear: recordings and their texts, the language model's own answers, training, loading."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,22 +11,29 @@ from torch import nn
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, read_spelling
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
-from stepaudio.lm.prompts.chatml import END
-from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
-from stepaudio.lm.text import TextTokenizer
+from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, END, START
 from stepaudio.training import listening
-from stepaudio.training.clips import held_out, load_shards, read_takes
-from stepaudio.training.listening import Spoken
+from stepaudio.training.disturb import change_speed
+from stepaudio.training.lessons import Recording, Spoken, Teaching, by_fact
+from stepaudio.training.listening import Front
 from stepaudio.training.loop import Plan, Progress, train
 from stepaudio.training.work import Work
 
+if TYPE_CHECKING:
+    from stepaudio.lm.text import TextTokenizer
+
 BATCH = 16
 SORTED = 8
-"""Batches' worth of clips that are drawn together and sorted by length, so that little is padding."""
+"""Batches' worth of recordings that are drawn together and sorted by length, so that little is padding."""
 READ_AT_ONCE = 350
 """Characters of a text that the normaliser is given."""
-SHORTEST, LONGEST = 50, 800
-"""Frames (50 Hz) of a clip that is learned from."""
+COURSE = ("write", "write", "answer", "write", "ask", "answer")
+"""Kinds of the batches, one after the other, once the language model takes part."""
+LONG = 0.35
+"""Share of a batch's usual size for batches of answers, which stand behind a long opening."""
+BEHIND = 0.25
+"""Share of the questions that ask for the background."""
+ANSWER_TOKENS = 48
 
 
 class Ear(nn.Module):
@@ -33,37 +41,9 @@ class Ear(nn.Module):
 
     def __init__(self, config: AdaptorConfig, lowrank: LowRankConfig, lm: DecoderLM) -> None:
         super().__init__()
-        self.adaptor = Adaptor(config, float(lm.embed(torch.arange(1000)).float().square().mean().sqrt()))
+        words = torch.arange(1000, device=lm.device)
+        self.adaptor = Adaptor(config, float(lm.embed(words).float().square().mean().sqrt()))
         self.adapter = Adapter(lowrank, lm.config)
-
-
-def read_spoken(
-    work: Path, sets: Sequence[str], tokenizer: TextTokenizer, texts: Mapping[str, str] | None = None
-) -> tuple[list[Spoken], list[Spoken]]:
-    """Clips to write down, of prepared shards whose texts are known: to train on, and held out.
-
-    Args:
-        work: the work folder.
-        sets: patterns of the shards.
-        tokenizer: of the language model.
-        texts: what is said in clips whose shards do not tell, by key.
-    """
-    parts: tuple[list[Spoken], list[Spoken]] = ([], [])
-    turn = heard_turn(tokenizer, WRITE_DOWN)
-    features = Work(work).folder / "features"
-    for path in sorted({path for name in sets for path in features.glob(f"{name}.st")}):
-        takes = {f"{path.stem}/{take['key']}": take for take in read_takes(path)}
-        for clip in load_shards(features, [path.stem]):
-            take = takes.get(clip.name)
-            if take is None or not SHORTEST <= len(clip.whisper) <= LONGEST:
-                continue
-            text = take["text"] or (texts or {}).get(take["key"], "")
-            if text:
-                reply = tuple(tokenizer.encode(written(text) + END))
-                parts[held_out(clip)].append(
-                    Spoken(clip.whisper, written(text), turn.before, turn.after, reply)
-                )
-    return parts
 
 
 def written(text: str) -> str:
@@ -77,60 +57,199 @@ def written(text: str) -> str:
     return " ".join(kept.split())
 
 
-def draw(spoken: Sequence[Spoken], step: int, size: int = BATCH, seed: int = 0) -> list[Spoken]:
-    """The batch of a step: clips of about equal length."""
-    group, place = divmod(step, SORTED)
-    random = np.random.default_rng((seed, group))
-    chosen = random.integers(len(spoken), size=size * SORTED)
-    in_order = sorted(chosen, key=lambda i: (len(spoken[i].features), i))
-    batches = [in_order[k * size : (k + 1) * size] for k in range(SORTED)]
-    return [spoken[i] for i in batches[random.permutation(SORTED)[place]]]
+def opening() -> str:
+    """What stands before a conversation of nano's own, rendered."""
+    from stepaudio.lm.mind import Manner
+
+    manner = Manner()
+    turns = [("system", manner.system)]
+    for question, answer in manner.examples:
+        turns += [("user", question), ("assistant", answer)]
+    return "".join(f"{START}{role}\n{text}{END}\n" for role, text in turns)
+
+
+@torch.inference_mode()
+def answers(
+    lm: DecoderLM, tokenizer: "TextTokenizer", texts: Sequence[str], batch: int = 16
+) -> Iterator[str]:
+    """Yield what the language model answers to texts: the likeliest words, up to the end of a sentence.
+
+    Args:
+        lm: the language model, on any device.
+        tokenizer: its own.
+        texts: what is asked.
+        batch: texts at a time.
+    """
+    before = opening()
+    stops = torch.tensor(lm.config.eos_token_ids, device=lm.device)
+    for first in range(0, len(texts), batch):
+        prompts = [
+            tokenizer.encode(f"{before}{START}user\n{text}{END}\n{ASSISTANT_OPEN}")
+            for text in texts[first : first + batch]
+        ]
+        longest = max(map(len, prompts))
+        ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+        mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)], mask[row, : len(prompt)] = torch.tensor(prompt), True
+        cache = lm.new_cache(len(prompts), longest + ANSWER_TOKENS)
+        logits = lm(ids.to(lm.device), cache=cache, mask=mask.to(lm.device), last_only=True)
+        said = []
+        ended = torch.zeros(len(prompts), dtype=torch.bool, device=lm.device)
+        for _ in range(ANSWER_TOKENS):
+            token = logits[:, -1].argmax(-1)
+            said.append(token)
+            ended |= torch.isin(token, stops)
+            if bool(ended.all()):
+                break
+            logits = lm(token[:, None], cache=cache)
+        for row in torch.stack(said, 1).tolist():
+            end = next(
+                (place for place, token in enumerate(row) if token in lm.config.eos_token_ids), len(row)
+            )
+            yield _whole(tokenizer.decode(row[:end]))
+
+
+def _whole(text: str) -> str:
+    """A text that may have been cut off, up to its last sentence."""
+    text = " ".join(text.split())
+    ends = [at for at, char in enumerate(text) if char in ".!?" and text[at + 1 : at + 2] in ("", " ")]
+    return text[: ends[-1] + 1] if ends else text
+
+
+class Course:
+    """Draws the batch of a step: lessons of one kind on recordings of about equal length.
+
+    Args:
+        recordings: to learn from; more may be added between steps.
+        teaching: makes lessons for the language model; without, all are to be spelled.
+        size: of a batch.
+        seed: of the choices.
+    """
+
+    def __init__(
+        self,
+        recordings: Iterable[Recording],
+        teaching: Teaching | None = None,
+        size: int = BATCH,
+        seed: int = 0,
+    ) -> None:
+        self.teaching, self.size, self.seed = teaching, size, seed
+        self.recordings: list[Recording] = []
+        self.add(recordings)
+
+    def add(self, recordings: Iterable[Recording]) -> None:
+        """Learn from these too."""
+        self.recordings += recordings
+        in_order = sorted(self.recordings, key=lambda each: (len(each.sound), each.name))
+        self._written = [each for each in in_order if each.text]
+        self._answered = [each for each in in_order if each.answer]
+        self._facts = by_fact(in_order)
+        self._in_order = in_order
+
+    def draw(self, step: int) -> list[Spoken]:
+        """The batch of a step."""
+        random = np.random.default_rng((self.seed, step))
+        teaching = self.teaching
+        if teaching is None:
+            picked = _alike(self._written, self.size, random)
+            return [Spoken(change_speed(each.sound, random), each.text) for each in picked]
+        kind = COURSE[step % len(COURSE)]
+        if kind == "ask" and self._facts:
+            return [self._question(teaching, random) for _ in range(self.size)]
+        if kind == "answer" and self._answered:
+            picked = _alike(self._answered, max(1, round(LONG * self.size)), random)
+            return [teaching.answer(each, random) for each in picked]
+        return [teaching.write(each, random) for each in _alike(self._written, self.size, random)]
+
+    def _question(self, teaching: Teaching, random: np.random.Generator) -> Spoken:
+        """Every answer to every question is drawn as often."""
+        keys = list(self._facts)
+        name, value = keys[int(random.integers(len(keys)))]
+        chosen = self._in_order[int(random.choice(self._facts[name, value]))]
+        return teaching.ask(chosen, random, "background" if random.random() < BEHIND else name)
+
+
+def _alike(in_order: Sequence[Recording], size: int, random: np.random.Generator) -> list[Recording]:
+    start = int(random.integers(max(1, len(in_order) - SORTED * size + 1)))
+    near = in_order[start : start + SORTED * size]
+    return [near[int(i)] for i in random.permutation(len(near))[:size]]
 
 
 def train_run(
     work: Path,
     run: str,
-    spoken: Sequence[Spoken],
-    kept: Sequence[Spoken],
+    course: Course,
+    kept: Sequence[Recording],
     lm: DecoderLM,
     plan: Plan,
+    front: Front,
     *,
-    replies: bool,
     start: str | None = None,
-    batch: int = BATCH,
+    rank: int = 16,
 ) -> Progress:
-    """Learn to spell, or with `replies` to write with the language model, or go on.
+    """Learn to spell, or where the course has a teaching all that the language model is to write; or go on.
 
     Args:
         work: the work folder.
         run: name of the run.
-        spoken: examples.
-        kept: examples for the evaluation.
-        lm: the language model; its weights are kept.
+        course: of lessons.
+        kept: recordings for the evaluation.
+        lm: the language model, on the device of the plan; its weights are kept.
         plan: how.
-        replies: whether the language model takes part.
+        front: gives the features.
         start: another run to start from.
-        batch: clips a step.
+        rank: of the adapter.
     """
     torch.manual_seed(0)
     lm.requires_grad_(False)
-    ear = Ear(AdaptorConfig(), LowRankConfig(dropout=0.05), lm).to(plan.device)
+    ear = Ear(AdaptorConfig(), _shape(rank), lm).to(plan.device)
     if start is not None:
         ear.load_state_dict(Work(work).best(start))
-    model = adapted(lm, ear.adapter) if replies else None
-    test = sorted(kept, key=lambda each: len(each.features))[:: max(1, len(kept) // 64)]
-    tests = [test[first : first + 16] for first in range(0, len(test), 16)]
+    models = None if course.teaching is None else (adapted(lm, ear.adapter), lm)
+    tests = evaluations(course.teaching, kept)
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         assert isinstance(candidate, Ear)
-        found = [listening.losses(candidate.adaptor, model, part) for part in tests]
-        return {name: float(np.mean([float(each[name]) for each in found])) for name in found[0]}
+        figures: dict[str, list[float]] = {}
+        for test in tests:
+            for name, value in listening.losses(candidate.adaptor, models, test, front).items():
+                figures.setdefault(name, []).append(float(value))
+        return {name: float(np.mean(values)) for name, values in figures.items()}
 
     def loss(step: int) -> listening.Losses:
-        random = np.random.default_rng((1, step))
-        return listening.losses(ear.adaptor, model, draw(spoken, step, batch), random)
+        return listening.losses(ear.adaptor, models, course.draw(step), front, seed=step)
 
     return train(ear, loss, evaluate, Work(work).folder / "runs" / run, plan)
+
+
+def evaluations(teaching: Teaching | None, kept: Sequence[Recording]) -> list[list[Spoken]]:
+    """Batches of held-out lessons, of each kind."""
+    random = np.random.default_rng(0)
+    spread = sorted(kept, key=lambda each: len(each.sound))
+    written = _every([each for each in spread if each.text], 64)
+    if teaching is None:
+        return _batches([Spoken(each.sound, each.text) for each in written])
+    answered = _every([each for each in spread if each.answer], 32)
+    told = _every([each for each in spread if each.facts], 64)
+    lessons = [
+        [teaching.write(each) for each in written],
+        [teaching.answer(each) for each in answered],
+        [teaching.ask(each, random) for each in told],
+    ]
+    return [batch for part in lessons for batch in _batches(part)]
+
+
+def _every(recordings: Sequence[Recording], count: int) -> Sequence[Recording]:
+    return recordings[:: max(1, len(recordings) // count)][:count]
+
+
+def _batches(lessons: Sequence[Spoken]) -> list[list[Spoken]]:
+    return [list(lessons[first : first + BATCH]) for first in range(0, len(lessons), BATCH)]
+
+
+def _shape(rank: int) -> LowRankConfig:
+    return LowRankConfig(rank=rank, alpha=2.0 * rank, dropout=0.05)
 
 
 def load_ear(work: Path, run: str, lm: DecoderLM) -> Ear:
@@ -139,14 +258,15 @@ def load_ear(work: Path, run: str, lm: DecoderLM) -> Ear:
     Raises:
         ModelError: there is none.
     """
-    ear = Ear(AdaptorConfig(), LowRankConfig(), lm)
-    ear.load_state_dict(Work(work).best(run))
+    weights = Work(work).best(run)
+    rank = next(value.shape[0] for name, value in weights.items() if name.endswith(".qkv.a"))
+    ear = Ear(AdaptorConfig(), _shape(rank), lm)
+    ear.load_state_dict(weights)
     return ear.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
-def spelled(adaptor: Adaptor, spoken: Sequence[Spoken]) -> Iterator[str]:
+def spelled(adaptor: Adaptor, spoken: Sequence[Spoken], front: Front) -> Iterator[str]:
     """What the adaptor alone spells."""
     for each in spoken:
-        features, _ = listening.pad_features([each])
-        yield read_spelling(adaptor(features)[1][0])
+        yield read_spelling(adaptor(front([each])[0])[1][0])

@@ -29,10 +29,14 @@ class Plan:
         every: steps between two lines of the log.
         evaluate_every: steps between two evaluations, each followed by a checkpoint.
         minutes: stop in good order after this much time, for a later run to go on.
+        within: minutes that the whole schedule has to fit into: where the steps would take longer, the
+            learning rate falls with the clock, and the run ends there.
         bf16: autocast, which pays where the processor has it.
         keep: which averaged weights ``best.pt`` holds: those of the lowest ``total`` evaluated, or the last
             ones, which are the better ones where ``total`` sums lessons of which some over-fit early.
         device: where to train.
+        batch: clips of a batch; each kind of run has its own number.
+        loaders: processes that draw batches ahead, which pays where a GPU would wait for them.
     """
 
     steps: int
@@ -44,16 +48,20 @@ class Plan:
     every: int = 20
     evaluate_every: int = 250
     minutes: float = 1e9
+    within: float = 1e9
     bf16: bool = False
     keep: Literal["best", "last"] = "best"
     device: str = "cpu"
+    batch: int | None = None
+    loaders: int = 0
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+    def rate(self, step: int, minutes: float = 0.0) -> float:
+        """The learning rate of a step, so many minutes after the beginning."""
         import math
 
         rise = min(1.0, (step + 1) / max(1, self.warmup))
-        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        done = min(1.0, max(step / self.steps, minutes / self.within))
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass
@@ -99,13 +107,13 @@ def train(
     averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
     progress = _resume(folder / "last.pt", model, optimizer, averaged, plan.device)
     began, lines = time.monotonic(), Log(folder / "log.csv")
-    sums: dict[str, float] = {}
-    summed = 0
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     device_type = torch.device(plan.device).type
     while progress.step < plan.steps:
         model.train()
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate(progress.step)
+            group["lr"] = plan.rate(progress.step, (time.monotonic() - began) / 60)
         with torch.autocast(device_type, torch.bfloat16, enabled=plan.bf16):
             parts = loss(progress.step)
         optimizer.zero_grad(set_to_none=True)
@@ -118,13 +126,14 @@ def train(
         with torch.no_grad():
             now = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
             torch._foreach_lerp_([averaged[name] for name in now], list(now.values()), 1 - decay)
-        for name, part in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(part.detach())
-        summed += 1
+        for name, part in parts.items():  # summed where they are: reading each would wait for a GPU
+            sums[name] = sums.get(name, torch.zeros((), device=part.device)) + part.detach()
+            counts[name] = counts.get(name, 0) + 1
         if progress.step % plan.every == 0:
-            lines.add(progress.step, "train", {name: value / summed for name, value in sums.items()})
-            sums, summed = {}, 0
-        out_of_time = time.monotonic() - began > plan.minutes * 60
+            means = {name: float(value) / counts[name] for name, value in sums.items()}
+            lines.add(progress.step, "train", means)
+            sums, counts = {}, {}
+        out_of_time = time.monotonic() - began > 60 * min(plan.minutes, plan.within)
         if progress.step % plan.evaluate_every == 0 or progress.step == plan.steps or out_of_time:
             _evaluate(model, averaged, evaluate, folder, progress, lines, plan.keep)
             _save(folder / "last.pt", model, optimizer, averaged, progress)

@@ -52,30 +52,34 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan) -> Progress
     torch.manual_seed(0)
     model = PhonemeClassifier().to(plan.device)
     test = _draw(kept, np.random.default_rng(1), 4 * BATCH)
+    size = plan.batch or BATCH
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         return {name: float(value) for name, value in _losses(candidate, *test, plan.device).items()}
 
     def loss(step: int) -> Losses:
-        return _losses(model, *_draw(clips, np.random.default_rng((0, step)), BATCH), plan.device)
+        return _losses(model, *_draw(clips, np.random.default_rng((0, step)), size), plan.device)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
 
-def label(work: Path, run: str, clips: Sequence[Clip], features: int = FEATURES) -> list[Clip]:
+def label(
+    work: Path, run: str, clips: Sequence[Clip], features: int = FEATURES, device: str = "cpu"
+) -> list[Clip]:
     """Clips with the phonemes of those frames that the classifier of a run is sure of.
 
     Clips whose phonemes are known stay as they are.
     """
     model = PhonemeClassifier(features)
     model.load_state_dict(Work(work).best(run))
-    model.eval()
+    model.eval().to(device)
     return [clip if (clip.phonemes != UNKNOWN).any() else _labelled(model, clip) for clip in clips]
 
 
 @torch.inference_mode()
 def _labelled(model: PhonemeClassifier, clip: Clip) -> Clip:
-    shares = model(torch.from_numpy(clip.whisper.astype(np.float32))[None])[0].softmax(-1)
+    whisper = torch.from_numpy(clip.whisper.astype(np.float32)).to(model.out.weight.device)
+    shares = model(whisper[None])[0].softmax(-1).cpu()
     sure, best = shares.max(-1)
     found = torch.where(sure >= SURE, best, UNKNOWN).numpy().astype(np.int16)
     return replace(clip, phonemes=np.repeat(found, 2)[: len(clip.world)])

@@ -11,11 +11,11 @@ from torch import nn
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.training import speech
-from stepaudio.training.autoencoder_run import load_run, tokenise
+from stepaudio.training.ahead import Ahead
+from stepaudio.training.autoencoder_run import load_run, tokenise_all
 from stepaudio.training.clips import Clip, held_out, load_shards, read_takes
 from stepaudio.training.loop import Plan, Progress, train
 from stepaudio.training.speech import Utterance
-from stepaudio.training.tokenizer import Autoencoder
 from stepaudio.training.work import Work
 
 BATCH = 24
@@ -28,30 +28,36 @@ LONGEST = 100
 
 
 def read_corpus(
-    work: Path, tokenizer_run: str, sets: Sequence[str]
+    work: Path, tokenizer_run: str, sets: Sequence[str], device: str = "cpu"
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Utterances to train on, and those held out, of the shards whose timing is known."""
     model, scale = load_run(work, tokenizer_run)
-    parts: tuple[list[Utterance], list[Utterance]] = ([], [])
+    model = model.to(device)
     features = Work(work).folder / "features"
+    found: list[tuple[Clip, Mapping[str, Any]]] = []
     for path in sorted({path for name in sets for path in features.glob(f"{name}.st")}):
         takes = {f"{path.stem}/{take['key']}": take for take in read_takes(path) if "durations" in take}
         for clip in load_shards(features, [path.stem]):
             if clip.name in takes and 2 < clip.groups <= LONGEST:
-                parts[held_out(clip)].append(_utterance(model, scale, clip, takes[clip.name]))
+                found.append((clip, takes[clip.name]))
+    codes = tokenise_all(model, scale, [clip for clip, _ in found])
+    parts: tuple[list[Utterance], list[Utterance]] = ([], [])
+    for (clip, take), (linguistic, semantic) in zip(found, codes, strict=True):
+        parts[held_out(clip)].append(_utterance(scale, clip, take, linguistic, semantic))
     return parts
 
 
-def _utterance(model: Autoencoder, scale: Scale, clip: Clip, take: Mapping[str, Any]) -> Utterance:
-    streams = tokenise(model, scale, clip)
+def _utterance(
+    scale: Scale, clip: Clip, take: Mapping[str, Any], linguistic: np.ndarray, semantic: np.ndarray
+) -> Utterance:
     durations = np.asarray(take["durations"], np.float32)
     relative = scale.relative(clip.world, WorldVoice.of(clip.world))
     return Utterance(
         np.array([0, *take["ids"], 0]),
         durations,
         lay_pointer(torch.from_numpy(durations), clip.groups, float(take["offset"])).numpy(),
-        streams.linguistic_codes[0].numpy(),
-        streams.semantic_codes[0].numpy(),
+        linguistic,
+        semantic,
         relative.astype(np.float16),
         scale.voice(WorldVoice.of(clip.world), clip.speaker),
         clip.speaker,
@@ -72,7 +78,9 @@ def train_run(
         plan: how.
         start: another run whose model is learned further.
     """
-    utterances, kept = read_corpus(work, tokenizer_run, sets)
+    utterances, kept = read_corpus(work, tokenizer_run, sets, plan.device)
+    size = plan.batch or BATCH
+    ahead = Ahead(lambda step: speech.draw(utterances, size, step), plan.loaders)
     torch.manual_seed(0)
     model = (SpeechLM(SpeechLMConfig()) if start is None else load_speech(work, start)).to(plan.device)
     frame_scale = torch.from_numpy(Work(work).scale().frames).to(plan.device)
@@ -86,7 +94,7 @@ def train_run(
         return {name: float(value) for name, value in parts.items()}
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        batch = speech.draw(utterances, BATCH, step).to(plan.device)
+        batch = ahead(step).to(plan.device)
         decoder = through if (step >= ALONE or start is not None) and step % 2 else None
         return speech.losses(model, batch, frame_scale, errors=ERRORS, seed=step, through=decoder)
 

@@ -91,18 +91,19 @@ class SecondHalf:
         graph: Kokoro's ``model.onnx``.
         runner: by what.
         threads: of one run; for ``torch`` the process's setting holds.
+        device: of ``torch``.
 
     Raises:
         ModelError: the package onnx is missing, or the graph is another one.
     """
 
-    def __init__(self, graph: Path, runner: Runner = "graph", threads: int = 1) -> None:
+    def __init__(self, graph: Path, runner: Runner = "graph", threads: int = 1, device: str = "cpu") -> None:
         half = cut_graph(graph, (*MIDDLE, STYLE), (SOUND,))
         self._run: Any
         if runner == "torch":
             from stepaudio.training.engine.torch_half import TorchGraph
 
-            self._run = TorchGraph(half)
+            self._run = TorchGraph(half, device=device)
         else:
             session = _session(half, threads)
             self._run = lambda feeds: session.run([SOUND], feeds)
@@ -123,16 +124,19 @@ class Kokoro:
         voices: folder of the card ``kokoro-voices``: ``NAME.bin`` of float32 (510, 1, 256).
         runner: of the second half.
         threads: of one run.
+        device: of the second half by ``torch``.
     """
 
-    def __init__(self, folder: Path, voices: Path, runner: Runner = "graph", threads: int = 1) -> None:
+    def __init__(
+        self, folder: Path, voices: Path, runner: Runner = "graph", threads: int = 1, device: str = "cpu"
+    ) -> None:
         from stepaudio.decoder.kokoro_graph import read_vocab
 
         self._vocab = read_vocab(folder / "vocab.json")
         self._voices = voices
         self._tables: dict[str, np.ndarray] = {}
         self._first = FirstHalf(folder / GRAPH, threads)
-        self._second = SecondHalf(folder / GRAPH, runner, threads)
+        self._second = SecondHalf(folder / GRAPH, runner, threads, device)
 
     def phonemes(self, text: str, language: str) -> tuple[str, list[int]]:
         """Return the phonemes of a sentence as nano's front end reads it, and their token ids."""

@@ -18,6 +18,8 @@ from stepaudio.errors import ModelError
 from stepaudio.training.engine.torch_ops import OPERATORS, conv
 
 QUANTISED = {"ConvInteger": conv, "MatMulInteger": OPERATORS["MatMul"]}
+# Operations whose inputs are values, none of them a shape, an axis or a place.
+TOGETHER = {"Add", "Concat", "Div", "Equal", "Greater", "Less", "MatMul", "Mul", "Pow", "Sub", "Where"}
 # What may lie between a quantised convolution's bias and the scaled integers it was turned into.
 _AROUND_BIAS = ("Reshape", "Cast", "Floor")
 
@@ -45,15 +47,19 @@ class TorchGraph:
     Args:
         model: the graph, a serialised ModelProto.
         precision: of the convolutions and matrix products; the rest is float32.
+        device: where to compute.
 
     Raises:
         ModelError: the graph has an operator or a pattern that the teacher's has not.
     """
 
-    def __init__(self, model: bytes, precision: torch.dtype = torch.bfloat16) -> None:
+    def __init__(
+        self, model: bytes, precision: torch.dtype = torch.bfloat16, device: str | torch.device = "cpu"
+    ) -> None:
         reader = _Reader(model)
+        self._device = torch.device(device)
         self._outputs = reader.outputs
-        steps = reader.steps(precision)
+        steps = reader.steps(precision, self._device)
         self._constants = {
             name: torch.from_numpy(np.array(reader.constants[name]))
             for step in steps
@@ -64,11 +70,17 @@ class TorchGraph:
             if self._constants[name].is_floating_point():
                 self._constants[name] = self._constants[name].to(precision)
         self._steps = _with_ends(steps, {*self._constants, *self._outputs})
+        # Integers are shapes, axes and places: they stay where Python reads them without waiting.
+        for name, value in self._constants.items():
+            if value.is_floating_point():
+                self._constants[name] = value.to(self._device)
 
     @torch.inference_mode()
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the graph's outputs for its inputs."""
-        values: dict[str, Any] = {name: torch.from_numpy(value) for name, value in feeds.items()}
+        values: dict[str, Any] = {
+            name: torch.from_numpy(value).to(self._device) for name, value in feeds.items()
+        }
         values |= self._constants | {"": None}
         for step in self._steps:
             result = step.run(*(values[name] for name in step.inputs))
@@ -76,7 +88,7 @@ class TorchGraph:
             values.update(zip(step.outputs, parts, strict=True))
             for name in step.done:
                 del values[name]
-        return [values[name].numpy() for name in self._outputs]
+        return [values[name].cpu().numpy() for name in self._outputs]
 
 
 class _Reader:
@@ -110,29 +122,33 @@ class _Reader:
             if name in self.constants
         }
 
-    def steps(self, precision: torch.dtype) -> list[Step]:
+    def steps(self, precision: torch.dtype, device: torch.device) -> list[Step]:
         """What leads to the outputs, in order."""
-        floats = dict(self._float(node, precision) for node in self.nodes if node.op_type in QUANTISED)
+        floats = dict(
+            self._float(node, precision, device) for node in self.nodes if node.op_type in QUANTISED
+        )
         steps: list[Step] = []
         needed = set(self.outputs)
         for node in reversed(self.nodes):
             if not needed.intersection(node.output):
                 continue
-            step = floats.get(node.output[0]) or self._plain(node)
+            step = floats.get(node.output[0]) or self._plain(node, device)
             needed.update(step.inputs)
             steps.append(step)
         return steps[::-1]
 
-    def _plain(self, node: Any) -> Step:
+    def _plain(self, node: Any, device: torch.device) -> Step:
         if node.op_type not in OPERATORS:
             raise ModelError(f"the operator {node.op_type} is not of the teacher's graph")
         run = partial(OPERATORS[node.op_type], self._attributes(node))
+        if node.op_type in TOGETHER and device.type != "cpu":
+            run = partial(_together, device, run)
         return Step(run, tuple(node.input), tuple(node.output))
 
     def _attributes(self, node: Any) -> dict[str, Any]:
         return {each.name: self._attribute(each) for each in node.attribute}
 
-    def _float(self, node: Any, precision: torch.dtype) -> tuple[str, Step]:
+    def _float(self, node: Any, precision: torch.dtype, device: torch.device) -> tuple[str, Step]:
         """The float form of a quantised operation, by the name of the value it replaces.
 
         The pattern: DynamicQuantizeLinear → operation (→ Add of the bias in integers) → Cast → Mul by the
@@ -152,6 +168,7 @@ class _Reader:
         tensors = [torch.from_numpy(weight * weight_scale).to(precision)]
         if bias is not None:
             tensors.append(torch.from_numpy(np.array(bias, np.float32)).reshape(-1).to(precision))
+        tensors = [each.to(device) for each in tensors]
         operation, attributes = QUANTISED[node.op_type], self._attributes(node)
 
         def run(x: Tensor) -> Any:
@@ -173,6 +190,13 @@ class _Reader:
         if len(takers) != 1:
             raise ModelError(f"{node.name}: its value is taken {len(takers)} times")
         return takers[0]
+
+
+def _together(device: torch.device, run: Callable[..., Any], *inputs: Any) -> Any:
+    """Run with all inputs on the device, if one of them is."""
+    if any(isinstance(each, Tensor) and each.device.type == device.type for each in inputs):
+        inputs = tuple(each.to(device) if isinstance(each, Tensor) else each for each in inputs)
+    return run(*inputs)
 
 
 def _other(node: Any, name: str) -> str:

@@ -85,7 +85,7 @@ def _gather(at: Attributes, x: Tensor, index: Tensor) -> Tensor:
     if index.dim() == 0:
         return x.select(axis, int(index))
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-    return x.index_select(axis, index.reshape(-1)).reshape(shape)
+    return x.index_select(axis, index.reshape(-1).to(x.device)).reshape(shape)
 
 
 def _slice(
@@ -94,7 +94,7 @@ def _slice(
     strides = [1] * axes.numel() if steps is None else _ints(steps)
     for start, end, axis, step in zip(_ints(starts), _ints(ends), _ints(axes), strides, strict=True):
         chosen = range(x.shape[axis])[start:end:step]
-        x = x.index_select(axis, torch.tensor(chosen, dtype=torch.int64))
+        x = x.index_select(axis, torch.tensor(chosen, dtype=torch.int64, device=x.device))
     return x
 
 
@@ -123,7 +123,7 @@ def _stft(at: Attributes, x: Tensor, step: Tensor, window: Tensor, length: Tenso
 
 
 def _scatter(at: Attributes, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
-    rows = tuple(index.reshape(-1, index.shape[-1]).T)
+    rows = tuple(index.reshape(-1, index.shape[-1]).T.to(x.device))
     y = x.clone()
     y[rows] = updates.reshape(len(rows[0]), *x.shape[len(rows) :])
     return y
