@@ -1,13 +1,13 @@
-"""nano's ear: train, measure, export. See README.md beside this file; tokenizers/nano.py makes the features.
+"""nano's ear: train, export. See README.md beside this file; tts/engine.py makes takes to learn from.
 
 python listening/nano.py label   --data DATA --out LABELS.json SET       # recordings without transcripts
-python listening/nano.py spell   --work WORK --labels LABELS.json
-python listening/nano.py write   --work WORK --labels LABELS.json
+python listening/nano.py learn   --data DATA --work WORK --labels LABELS.json SET ...
 python listening/nano.py export  --work WORK --out FOLDER
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Where = Annotated[Path, typer.Option(help="Work folder: features, checkpoints, logs.")]
 Labels = Annotated[Path | None, typer.Option(help="Transcripts of recordings that have none, by key.")]
-Shards = Annotated[list[str] | None, typer.Option("--shards", help="Patterns of shards; all by default.")]
 LM = "smollm2-135m-instruct"
 
 
@@ -48,52 +47,54 @@ def label(
 
 
 @app.command()
-def spell(
+def learn(
+    data: Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")],
+    sets: Annotated[list[str], typer.Argument(help="Names of folders with recordings or takes.")],
     work: Where = Path("runs/nano"),
-    run: str = "spelling",
     labels: Labels = None,
-    shards: Shards = None,
-    steps: int = 2500,
+    spell_steps: int = 2500,
+    write_steps: int = 4000,
+    batch: int = 16,
+    rank: int = 32,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
-    """Stage 0: the adaptor learns to spell what it hears; goes on from the last checkpoint of the run."""
+    """Learn to spell (stage 0), then to write, to answer and to tell how; goes on where it was stopped."""
+    import torch
+
+    from stepaudio import hub
+    from stepaudio.features.whisper_weights import load_encoder
+    from stepaudio.training import listening_run
+    from stepaudio.training.disturb import make_music
+    from stepaudio.training.lessons import Teaching
+    from stepaudio.training.listening import Front
+
+    torch.set_num_threads(threads)
+    texts: Mapping[str, str] = json.loads(labels.read_text("utf-8")) if labels else {}
+    tokenizer, lm = _language_model(device)
+    found = [each for name in sets for each in listening_run.read_recordings(data / name, texts)]
+    kept, recordings = listening_run.split(found)
+    print(f"{len(recordings)} recordings to learn from, {len(kept)} held out")
+    encoder = load_encoder(hub.folder("whisper-tiny.en")).to(device)
+    front = Front(encoder, make_music(48, 30.0).to(device), device)
     plan = Plan(
-        steps=steps,
-        learning_rate=2e-3,
-        warmup=200,
+        steps=spell_steps,
+        learning_rate=2.5e-3,
+        warmup=150,
         weight_decay=0.05,
-        evaluate_every=250,
         bf16=bf16,
+        keep="last",
         device=device,
     )
-    _train(work, run, labels, shards, plan, threads, replies=False, start=None, batch=24)
-
-
-@app.command()
-def write(
-    work: Where = Path("runs/nano"),
-    run: str = "writing",
-    start: str = "spelling",
-    labels: Labels = None,
-    shards: Shards = None,
-    steps: int = 2000,
-    threads: int = 1,
-    device: str = "cpu",
-    bf16: bool = True,
-) -> None:
-    """Stage 1: the language model learns, with an adapter, to write down what the adaptor tells it."""
-    plan = Plan(
-        steps=steps,
-        learning_rate=8e-4,
-        weight_decay=0.02,
-        average=0.99,
-        evaluate_every=150,
-        bf16=bf16,
-        device=device,
+    course = listening_run.Course(recordings, size=batch)
+    print(listening_run.train_run(work, "spelling", course, kept, lm, plan, front, rank=rank))
+    recordings, kept = (listening_run.with_answers(part, lm, tokenizer, batch) for part in (recordings, kept))
+    plan = replace(plan, steps=write_steps, learning_rate=8e-4, warmup=100, weight_decay=0.02)
+    course = listening_run.Course(recordings, Teaching(tokenizer, listening_run.opening()), size=batch)
+    print(
+        listening_run.train_run(work, "writing", course, kept, lm, plan, front, start="spelling", rank=rank)
     )
-    _train(work, run, labels, shards, plan, threads, replies=True, start=start, batch=8)
 
 
 @app.command()
@@ -114,34 +115,7 @@ def export(
     ear.adapter.save(out / ADAPTER)
 
 
-def _train(
-    work: Path,
-    run: str,
-    labels: Path | None,
-    shards: list[str] | None,
-    plan: Plan,
-    threads: int,
-    *,
-    replies: bool,
-    start: str | None,
-    batch: int,
-) -> None:
-    import torch
-
-    from stepaudio.training import listening_run
-
-    torch.set_num_threads(threads)
-    texts: Mapping[str, str] = json.loads(labels.read_text("utf-8")) if labels else {}
-    tokenizer, lm = _language_model()
-    spoken, kept = listening_run.read_spoken(work, shards or ["*"], tokenizer, texts)
-    print(f"{len(spoken)} clips to learn from, {len(kept)} held out")
-    done = listening_run.train_run(
-        work, run, spoken, kept, lm, plan, replies=replies, start=start, batch=batch
-    )
-    print(done)
-
-
-def _language_model() -> "tuple[TextTokenizer, DecoderLM]":
+def _language_model(device: str = "cpu") -> "tuple[TextTokenizer, DecoderLM]":
     import torch
 
     from stepaudio import hub
@@ -149,7 +123,7 @@ def _language_model() -> "tuple[TextTokenizer, DecoderLM]":
     from stepaudio.lm.weights import load_lm
 
     folder = hub.folder(LM)
-    return load_text_tokenizer(folder), load_lm(folder, dtype=torch.bfloat16)
+    return load_text_tokenizer(folder), load_lm(folder, dtype=torch.bfloat16, device=device)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """nano's ear: spelling, its losses, and sound where words would stand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,12 @@ from stepaudio.lm.config import LMConfig
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
+from stepaudio.lm.prompts.questions import QUESTIONS, question
 from stepaudio.training import listening
-from stepaudio.training.listening import Spoken
-from stepaudio.training.listening_run import draw, written
+from stepaudio.training.disturb import change_speed, disturb, make_music
+from stepaudio.training.lessons import Recording, Spoken, facts
+from stepaudio.training.listening import Front
+from stepaudio.training.listening_run import Course, written
 
 SMALL = AdaptorConfig(features=16, width=32, inner=48, depth=2, after=1, kernel=3, llm_dim=24, dropout=0.0)
 LM = LMConfig(
@@ -45,6 +49,9 @@ def spoken(seed: int, text: str = "", frames: int = 40) -> Spoken:
     random = np.random.default_rng(seed)
     features = random.normal(size=(frames, 16)).astype(np.float16)
     return Spoken(features, text, before=(1, 2), after=(3,), reply=(10 + seed, 11, 12, 0))
+
+
+FRONT = Front(None, None)
 
 
 def one_hot(ids: list[int]) -> torch.Tensor:
@@ -71,11 +78,11 @@ def test_embeddings_are_a_quarter_of_the_frames_and_as_large_as_words() -> None:
 
 def test_padding_and_masks() -> None:
     batch = [spoken(0, frames=43), spoken(1, frames=20)]
-    features, lengths = listening.pad_features(batch)
+    features, lengths = FRONT(batch)
     assert features.shape == (2, 40, 16)
     assert lengths.tolist() == [40, 20]
     assert not features[1, 20:].any()
-    hidden, _ = listening.pad_features([spoken(2, frames=400)], np.random.default_rng(0))
+    hidden, _ = FRONT([spoken(2, frames=400)], seed=0)
     rows = (hidden[0] == 0).all(-1)
     assert 0 < int(rows.sum()) < 200
 
@@ -87,18 +94,18 @@ def test_the_adaptor_learns_to_spell() -> None:
     optimizer = torch.optim.Adam(adaptor.parameters(), 3e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = listening.losses(adaptor, None, batch)["total"]
+        loss = listening.losses(adaptor, None, batch, FRONT)["total"]
         loss.backward()
         optimizer.step()
     with torch.inference_mode():
-        logits = adaptor(listening.pad_features(batch)[0])[1]
+        logits = adaptor(FRONT(batch)[0])[1]
     assert [read_spelling(row) for row in logits] == ["a cab", "bad", "abba"]
 
 
 def test_texts_that_are_unknown_or_do_not_fit_teach_no_spelling() -> None:
     adaptor = Adaptor(SMALL)
     batch = [spoken(0, ""), spoken(1, "far too many letters for half a second of sound")]
-    assert float(listening.losses(adaptor, None, batch)["spelling"]) == 0.0
+    assert float(listening.losses(adaptor, None, batch, FRONT)["spelling"]) == 0.0
 
 
 def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() -> None:
@@ -109,8 +116,8 @@ def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() ->
     batch = [spoken(0, frames=40), spoken(1, frames=60), spoken(2, frames=20)]
 
     def loss(part: list[Spoken]) -> torch.Tensor:
-        features, lengths = listening.pad_features(part)
-        return listening.reply_loss(twin, adaptor(features)[0], lengths, part)["reply"]
+        features, lengths = FRONT(part)
+        return listening.reply_loss(twin, model, adaptor(features)[0], lengths, part)["reply"]
 
     # In eval mode a clip alone and among longer ones gives the same, but for the edge of its own sound.
     alone = torch.stack([loss([each]) for each in batch]).mean()
@@ -124,12 +131,66 @@ def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() ->
     assert float(loss(batch).detach()) < 0.2 * before
 
 
+def test_what_reading_gives_is_learned_from_sound() -> None:
+    torch.manual_seed(0)
+    model = DecoderLM(LM).eval().requires_grad_(False)
+    adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
+    twin = adapted(model, adapter)
+    batch = [replace(spoken(seed), read=(1, 2, 20 + seed, 3)) for seed in range(3)]
+
+    def loss() -> torch.Tensor:
+        features, lengths = FRONT(batch)
+        return listening.reply_loss(twin, model, adaptor(features)[0], lengths, batch)["answer"]
+
+    optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
+    before = float(loss().detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert float(loss().detach()) < 0.7 * before
+
+
 def test_batches_hold_clips_of_like_length_and_repeat() -> None:
-    clips = [spoken(0, frames=20 + 4 * i) for i in range(40)]
-    first = [len(each.features) for each in draw(clips, 3, 4)]
-    assert first == [len(each.features) for each in draw(clips, 3, 4)]
-    assert max(first) - min(first) < 80
-    assert first != [len(each.features) for each in draw(clips, 11, 4)]
+    clips = [Recording(str(i), np.zeros(1000 + 200 * i, np.int16), "a") for i in range(80)]
+    course = Course(clips, size=4)
+    first = [len(each.sound) for each in course.draw(3)]
+    assert first == [len(each.sound) for each in course.draw(3)]
+    assert max(first) / min(first) < 9
+    assert first != [len(each.sound) for each in course.draw(11)]
+
+
+def test_sounds_are_disturbed_but_not_behind_their_end() -> None:
+    sound = torch.zeros(3, 8000)
+    sound[:, :6000] = torch.sin(torch.arange(6000) / 5)
+    lengths = torch.tensor([6000, 6000, 6000])
+    music = make_music(2, 1.0)
+    assert float(music.square().mean()) == pytest.approx(1.0, rel=0.01)
+    made = disturb(sound, lengths, ("none", "noise", "music"), music, torch.Generator().manual_seed(1))
+    again = disturb(sound, lengths, ("none", "noise", "music"), music, torch.Generator().manual_seed(1))
+    assert torch.equal(made, again)
+    assert not made[:, 6000:].any()
+    assert all(float(row.square().mean()) > 0 for row in made)
+    quick = [len(change_speed(sound[0].numpy(), np.random.default_rng(seed))) for seed in range(9)]
+    assert min(quick) < 8000 < max(quick)
+
+
+def test_questions_know_their_answers() -> None:
+    for each in QUESTIONS:
+        for value, answer in each.answers.items():
+            assert each.value(answer) == value
+    assert question("gender").value("It is a male voice.") == "man"
+    assert question("speed").value("I cannot tell.") is None
+
+
+def test_facts_of_a_take_leave_out_what_is_between() -> None:
+    take = {"voices": {"af_heart": 1.0}, "ids": [1] * 60, "seconds": 4.5, "pitch": [210.0] * 50, "speed": 1.0}
+    assert facts(take) == {"gender": "woman", "pitch": "high", "speed": "normal", "emotion": "neutral"}
+    whisper = {**take, "style": {"name": "whisper"}, "ids": [1] * 80}
+    assert facts(whisper) == {"speed": "fast", "emotion": "whispering"}
+    between = {**take, "voices": {"af_sky": 0.5, "am_adam": 0.5}, "pitch": [150.0] * 50}
+    assert "gender" not in facts(between)
+    assert "pitch" not in facts(between)
 
 
 def test_what_is_written_is_words() -> None:

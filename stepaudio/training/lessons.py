@@ -18,7 +18,7 @@ from stepaudio.training.disturb import Background, change_speed
 LOW_HZ, HIGH_HZ = 135.0, 180.0
 """Median F0 up to which a voice is low, and from which it is high."""
 SLOW, NORMAL, FAST = 11.5, (12.8, 15.2), 16.5
-"""Phonemes a second, spaces and marks among them: slow up to the first, normal between two, fast from the last."""
+"""Phonemes a second, marks and spaces counted: slow up to the first, normal between, fast from the last."""
 BACKGROUNDS: Mapping[str, Background] = {"quiet": "none", "noise": "noise", "music": "music"}
 
 

@@ -1,6 +1,9 @@
 """Runs of the ear: recordings and their texts, the language model's own answers, training, loading."""
 
+import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,13 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from stepaudio.audio import Audio
+from stepaudio.features.whisper import RATE
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, read_spelling
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, END, START
 from stepaudio.training import listening
 from stepaudio.training.disturb import change_speed
-from stepaudio.training.lessons import Recording, Spoken, Teaching, by_fact
+from stepaudio.training.lessons import Recording, Spoken, Teaching, by_fact, facts
 from stepaudio.training.listening import Front
 from stepaudio.training.loop import Plan, Progress, train
 from stepaudio.training.work import Work
@@ -115,6 +120,47 @@ def _whole(text: str) -> str:
     text = " ".join(text.split())
     ends = [at for at, char in enumerate(text) if char in ".!?" and text[at + 1 : at + 2] in ("", " ")]
     return text[: ends[-1] + 1] if ends else text
+
+
+def read_recordings(folder: Path, labels: Mapping[str, str], longest: float = 17.0) -> Iterator[Recording]:
+    """Recordings or takes of a data set that are not too long, those whose words nobody knows left out.
+
+    Args:
+        folder: with ``manifest.jsonl``: ``audio``, ``text``, and of takes what `lessons.facts` reads.
+        labels: texts of recordings that have none, by the name of the sound.
+        longest: seconds.
+    """
+    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        path = folder / row["audio"]
+        text = row.get("text") or labels.get(path.stem, "")
+        if not text:
+            continue
+        audio = Audio.read(path).resample(RATE)
+        if audio.seconds > longest:
+            continue
+        sound = (np.clip(audio.samples, -1, 1) * 32767).astype(np.int16)
+        known = facts(row) if "pitch" in row and "ids" in row else {}
+        words = text.lower() if text.isupper() else text
+        yield Recording(f"{folder.name}/{path.stem}", sound, written(words), words, facts=known)
+
+
+def split(recordings: Iterable[Recording], every: int = 40) -> tuple[list[Recording], list[Recording]]:
+    """Recordings that are held out, one in `every` by name, and the others."""
+    parts: tuple[list[Recording], list[Recording]] = ([], [])
+    for recording in recordings:
+        parts[bool(zlib.crc32(recording.name.encode()) % every)].append(recording)
+    return parts
+
+
+def with_answers(
+    recordings: Sequence[Recording], lm: DecoderLM, tokenizer: "TextTokenizer", batch: int = 16
+) -> list[Recording]:
+    """Recordings with what the language model answers to those that may be answered."""
+    asked = sorted((each for each in recordings if each.asked), key=lambda each: len(each.asked))
+    said = answers(lm, tokenizer, [each.asked for each in asked], batch)
+    by_name = dict(zip((each.name for each in asked), said, strict=True))
+    return [replace(each, answer=by_name.get(each.name, "")) for each in recordings]
 
 
 class Course:
