@@ -1,5 +1,6 @@
 """nano's ear: spelling, its losses, and sound where words would stand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from stepaudio.training import listening
 from stepaudio.training.disturb import change_speed, disturb, make_music
 from stepaudio.training.lessons import Recording, Spoken, facts
 from stepaudio.training.listening import Front
-from stepaudio.training.listening_run import Course, written
+from stepaudio.training.listening_run import Course, read_recordings, split, written
 
 SMALL = AdaptorConfig(features=16, width=32, inner=48, depth=2, after=1, kernel=3, llm_dim=24, dropout=0.0)
 LM = LMConfig(
@@ -244,3 +245,48 @@ def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: 
         list(HearingEars(hearing).transcribe(sound, "fr"))
     with pytest.raises(InputError, match="reads text only"):
         mind.prompt_ids([turn])
+
+
+def test_recordings_of_a_folder(tmp_path: Path) -> None:
+    rows = []
+    for name, seconds, text in (
+        ("a", 1.0, "HELLO THERE"),
+        ("b", 1.0, ""),
+        ("c", 1.0, ""),
+        ("d", 20.0, "Long."),
+    ):
+        sound = np.random.default_rng(0).normal(size=round(16_000 * seconds)).astype(np.float32) * 0.1
+        Audio(sound, 16_000).save(tmp_path / f"{name}.wav")
+        rows.append({"audio": f"{name}.wav", "text": text, "speaker": "x"})
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    found = list(read_recordings(tmp_path, {"b": "It costs $2."}))
+    assert [each.text for each in found] == ["hello there", "it costs two dollars"]
+    assert found[0].sound.dtype == np.int16
+    kept, learned = split(found * 1, every=1)
+    assert not kept or not learned  # one name, one part
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_torch_and_ctranslate2_hear_the_same() -> None:
+    from stepaudio import hub
+    from stepaudio.features.whisper import WhisperFeatures
+    from stepaudio.features.whisper_weights import encode, load_encoder
+
+    try:
+        folder = hub.folder("whisper-tiny.en")
+    except ModelError as error:
+        pytest.skip(str(error))
+    time = np.arange(32_000) / 16_000
+    sound = (0.3 * np.sin(2 * np.pi * 150 * time * (1 + 0.1 * time))).astype(np.float32)
+    wanted = WhisperFeatures(folder)(sound)[:100]
+    made = encode(load_encoder(folder), torch.from_numpy(sound)[None])[0, :100].numpy()
+    assert np.corrcoef(made.ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+def test_a_file_that_holds_no_encoder_is_an_error(tmp_path: Path) -> None:
+    from stepaudio.features.whisper_weights import load_encoder
+
+    (tmp_path / "model.bin").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="no Whisper encoder"):
+        load_encoder(tmp_path)

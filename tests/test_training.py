@@ -347,3 +347,51 @@ def test_windows_keep_clips_apart_and_whole() -> None:
     samples = lay_out(windows[0])
     assert len(samples) == WINDOW
     assert np.count_nonzero(samples) == 400_001
+
+
+def test_batches_drawn_ahead_are_the_same() -> None:
+    from stepaudio.training.ahead import Ahead
+
+    def draw(step: int) -> torch.Tensor:
+        return torch.tensor([step, step * step])
+
+    here, ahead = Ahead(draw), Ahead(draw, loaders=1)
+    for step in (3, 4, 5, 9):
+        assert torch.equal(here(step), ahead(step))
+
+
+def test_a_schedule_that_has_to_fit_into_minutes() -> None:
+    from stepaudio.training.loop import Plan
+
+    plan = Plan(steps=1000, learning_rate=1.0, warmup=1, within=10.0)
+    assert plan.rate(10, 9.99) < 0.01
+    assert plan.rate(10, 5.0) == pytest.approx(0.5)
+    assert plan.rate(500, 1.0) == pytest.approx(0.5)
+
+
+def test_published_models_become_runs_to_start_from(tmp_path: Path) -> None:
+    from stepaudio.decoder.world_flow import WorldFlow
+    from stepaudio.decoder.world_voice import Scale
+    from stepaudio.families.nano_speech import NanoSpeech, NanoSpeechConfig
+    from stepaudio.lm.speech import SpeechLM
+    from stepaudio.tokenizer.nano import NanoTokenizer
+    from stepaudio.training.autoencoder_run import load_run
+    from stepaudio.training.export import unbundle
+    from stepaudio.training.flow_run import load_flow_run
+    from stepaudio.training.speech_run import load_speech
+
+    config = NanoSpeechConfig(phonemes={"a": 1})
+    scale = Scale(np.ones(45, np.float32), np.zeros(85, np.float32), np.full(85, 2, np.float32))
+    parts = (NanoTokenizer(config.tokenizer), SpeechLM(config.language_model), WorldFlow(config.decoder))
+    models = NanoSpeech(config, *parts, scale)
+    unbundle(models, tmp_path, "old")
+    codec, read = load_run(tmp_path, "old-codec")
+    assert np.array_equal(read.voice_deviation, scale.voice_deviation)
+    pairs = (
+        (codec.tokenizer, models.tokenizer),
+        (load_flow_run(tmp_path, "old-flow", "old-codec"), models.decoder),
+        (load_speech(tmp_path, "old-speech"), models.lm),
+    )
+    for loaded, model in pairs:
+        for name, value in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value)

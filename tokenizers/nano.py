@@ -45,6 +45,13 @@ def train(
     streams: Annotated[
         str, typer.Option(help="both, or linguistic or semantic alone: an ablation.")
     ] = "both",
+    start: Annotated[str, typer.Option(help="A run to start from.")] = "",
+    labels: Annotated[
+        str, typer.Option(help="Run of a phoneme classifier (`label`) for recordings of people.")
+    ] = "",
+    people: Annotated[float | None, typer.Option(help="Share of people's speech.")] = None,
+    batch: int | None = None,
+    loaders: Annotated[int, typer.Option(help="Processes that draw batches ahead, for a GPU.")] = 0,
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
@@ -72,8 +79,50 @@ def train(
         bf16=bf16,
         keep="last",
         device=device,
+        batch=batch,
+        loaders=loaders,
     )
-    print(autoencoder_run.train_run(work, run, shards or ["*"], plan, streams))
+    done = autoencoder_run.train_run(
+        work,
+        run,
+        shards or ["*"],
+        plan,
+        streams,
+        start=start or None,
+        phonemes=labels or None,
+        people=people,
+    )
+    print(done)
+
+
+@app.command()
+def label(
+    work: Where = Path("runs/nano"),
+    run: str = "labels",
+    shards: Shards = None,
+    steps: int = 900,
+    batch: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    bf16: bool = True,
+) -> None:
+    """Learn a phoneme classifier on the teacher's speech, which labels recordings of people."""
+    import torch
+
+    from stepaudio.training import phonemes
+
+    torch.set_num_threads(threads)
+    print(phonemes.train_run(work, run, shards or ["*"], _labelling(steps, batch, device, bf16)))
+
+
+@app.command()
+def unpack(work: Where = Path("runs/nano"), run: str = "published") -> None:
+    """Write the published models as runs to start from: RUN-codec, RUN-flow and RUN-speech."""
+    from stepaudio import hub
+    from stepaudio.families.nano_speech import NanoSpeech
+    from stepaudio.training.export import unbundle
+
+    unbundle(NanoSpeech.load(hub.folder("nano-speech")), work, run)
 
 
 @app.command()
@@ -94,17 +143,7 @@ def adapt(
 
     torch.set_num_threads(threads)
     patterns, labels = shards or ["*"], f"{run}-phonemes"
-    plan = Plan(
-        steps=900,
-        learning_rate=2e-3,
-        warmup=50,
-        weight_decay=0.05,
-        average=0.98,
-        evaluate_every=100,
-        bf16=bf16,
-        device=device,
-    )
-    print(phonemes.train_run(work, labels, patterns, plan))
+    print(phonemes.train_run(work, labels, patterns, _labelling(900, None, device, bf16)))
     plan = Plan(
         steps=steps,
         learning_rate=7e-4,
@@ -169,6 +208,20 @@ def measure(
     recordings = Recordings(work / "features", data, corpus)
     for line in autoencoder_run.measure_run(work, run, sets, recordings.sound, recordings.texts(), clips):
         print(line, flush=True)
+
+
+def _labelling(steps: int, batch: int | None, device: str, bf16: bool) -> Plan:
+    return Plan(
+        steps=steps,
+        learning_rate=2e-3,
+        warmup=50,
+        weight_decay=0.05,
+        average=0.98,
+        evaluate_every=100,
+        bf16=bf16,
+        device=device,
+        batch=batch,
+    )
 
 
 if __name__ == "__main__":
