@@ -1,6 +1,5 @@
 """nano's codec and cloner: sound to dual codes and back, and a few seconds of anybody to a voice."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +70,7 @@ class NanoCodec:
             torch.tensor([[*stream, *[stream[-1]] * (groups * each - len(stream))]])
             for stream, each in zip((codes.linguistic, codes.semantic), GROUP, strict=True)
         ]
-        # Codes of a person are decoded as they are: a clone's mending costs words (`decoder.voice_match`).
-        told = replace(models.voice(voice), match=None)
+        told = models.voice(voice)
         with torch.inference_mode():
             frames = models.decoder(*models.values(*streams), told.condition, told.prompt, seed=seed or 0)
         sound = synthesise(WorldFrames.from_array(models.absolute(frames, told)))
