@@ -30,18 +30,18 @@ def label(
     name: Annotated[str, typer.Argument(help="Name of a folder with recordings.")],
     data: Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")],
     out: Annotated[Path, typer.Option(help="JSON file.")],
-    longest: Annotated[float, typer.Option(help="Seconds of a recording that are used.")] = 16.0,
 ) -> None:
     """Have Whisper base write down recordings that nobody has; its errors become ours."""
     from stepaudio import hub
     from stepaudio.recognition import WhisperEars
     from stepaudio.training.corpus import read_start
+    from stepaudio.training.listening_run import LONGEST_S
 
     ears = WhisperEars(hub.folder("whisper-base"))
     texts = {}
     for line in (data / name / "manifest.jsonl").read_text("utf-8").splitlines():
         path = data / name / json.loads(line)["audio"]
-        heard = ears.transcribe(read_start(path, longest))
+        heard = ears.transcribe(read_start(path, LONGEST_S))
         texts[path.stem] = " ".join(segment.text for segment in heard)
     out.write_text(json.dumps(texts, indent=0), "utf-8")
 

@@ -262,8 +262,18 @@ def test_recordings_of_a_folder(tmp_path: Path) -> None:
     found = list(read_recordings(tmp_path, {"b": "It costs $2."}))
     assert [each.text for each in found] == ["hello there", "it costs two dollars"]
     assert found[0].sound.dtype == np.int16
-    kept, learned = split(found * 1, every=1)
-    assert not kept or not learned  # one name, one part
+    kept, learned = split(found, every=1)
+    assert (len(kept), len(learned)) == (2, 0)
+    shard = tmp_path / "corpus" / "shard-00000"
+    shard.mkdir(parents=True)
+    Audio(np.full(24_000, 0.1, np.float32), 24_000).save(shard / "000.wav")
+    take = {"voices": {"af_sky": 1.0}, "ids": [1] * 20, "seconds": 1.0, "pitch": [220.0] * 80, "speed": 1.0}
+    (shard / "takes.jsonl").write_text(
+        json.dumps({"audio": "000.wav", "text": "Yes.", **take}) + "\n", "utf-8"
+    )
+    (said,) = read_recordings(tmp_path / "corpus", {})
+    assert (said.name, said.text, said.asked) == ("shard-00000/000", "yes", "Yes.")
+    assert said.facts["gender"] == "woman"
 
 
 @pytest.mark.e2e

@@ -228,7 +228,7 @@ class NanoMind:
         turns = list(messages[len(head) :])
         if not turns:
             raise InputError("there is nothing to answer: the conversation has only a system message")
-        head = head or self._opening()
+        head = head or opening(self.manner)
         while True:
             ids = self._encode([*head, *turns])
             if len(ids) <= self.manner.max_prompt_tokens:
@@ -250,12 +250,6 @@ class NanoMind:
         from stepaudio.lm.generate import Prompt
 
         return Prompt(ids=ids, seed=seed, grammar=grammar)
-
-    def _opening(self) -> list[Message]:
-        turns = [Message("system", self.manner.system)]
-        for question, answer in self.manner.examples:
-            turns += [Message("user", question), Message("assistant", answer)]
-        return turns
 
     def _enough(self, said: str) -> bool:
         words, enough = len(said.split()), self.manner.enough_words
@@ -281,6 +275,14 @@ class NanoMind:
         with self._lock:
             self._read.append(read)
             del self._read[: -self.kept_conversations]
+
+
+def opening(manner: Manner) -> list[Message]:
+    """Return what stands before a conversation that has no system message of its own."""
+    turns = [Message("system", manner.system)]
+    for question, answer in manner.examples:
+        turns += [Message("user", question), Message("assistant", answer)]
+    return turns
 
 
 def in_words(messages: Sequence[Message]) -> list[Message]:

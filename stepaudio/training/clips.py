@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import InputError
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP
 from stepaudio.training.align import FRAME_RATE, TICKS, tokens_of_frames
+
+if TYPE_CHECKING:
+    from stepaudio.training.lessons import Recording
 
 UNKNOWN = -1
 """Phoneme of a frame of which nobody knows it."""
@@ -96,7 +99,7 @@ def read_takes(features: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
 
 
-def held_out(clip: Clip, every: int = 30) -> bool:
+def held_out(clip: "Clip | Recording", every: int = 30) -> bool:
     """Whether a clip is kept from training: one in `every`, by its name."""
     import zlib
 

@@ -1,11 +1,10 @@
 """Runs of the ear: recordings and their texts, the language model's own answers, training, loading."""
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,12 +12,16 @@ from torch import nn
 
 from stepaudio.audio import Audio
 from stepaudio.features.whisper import RATE
+from stepaudio.lm import mind
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, read_spelling
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
-from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, END, START
+from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, render
+from stepaudio.lm.prompts.messages import user
 from stepaudio.training import listening
+from stepaudio.training.clips import held_out
 from stepaudio.training.disturb import change_speed
+from stepaudio.training.engine.shards import TAKES, read_takes
 from stepaudio.training.lessons import Recording, Spoken, Teaching, by_fact, facts
 from stepaudio.training.listening import Front
 from stepaudio.training.loop import Plan, Progress, train
@@ -36,6 +39,8 @@ COURSE = ("write", "write", "answer", "write", "ask", "answer")
 """Kinds of the batches, one after the other, once the language model takes part."""
 LONG = 0.35
 """Share of a batch's usual size for batches of answers, which stand behind a long opening."""
+LONGEST_S = 16.0
+"""Seconds of a recording that are labelled; longer ones are left out."""
 BEHIND = 0.25
 """Share of the questions that ask for the background."""
 ANSWER_TOKENS = 48
@@ -64,13 +69,7 @@ def written(text: str) -> str:
 
 def opening() -> str:
     """What stands before a conversation of nano's own, rendered."""
-    from stepaudio.lm.mind import Manner
-
-    manner = Manner()
-    turns = [("system", manner.system)]
-    for question, answer in manner.examples:
-        turns += [("user", question), ("assistant", answer)]
-    return "".join(f"{START}{role}\n{text}{END}\n" for role, text in turns)
+    return render(mind.opening(mind.Manner())).removesuffix(ASSISTANT_OPEN)
 
 
 @torch.inference_mode()
@@ -85,13 +84,10 @@ def answers(
         texts: what is asked.
         batch: texts at a time.
     """
-    before = opening()
+    before = mind.opening(mind.Manner())
     stops = torch.tensor(lm.config.eos_token_ids, device=lm.device)
     for first in range(0, len(texts), batch):
-        prompts = [
-            tokenizer.encode(f"{before}{START}user\n{text}{END}\n{ASSISTANT_OPEN}")
-            for text in texts[first : first + batch]
-        ]
+        prompts = [tokenizer.encode(render([*before, user(text)])) for text in texts[first : first + batch]]
         longest = max(map(len, prompts))
         ids = torch.zeros(len(prompts), longest, dtype=torch.long)
         mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
@@ -122,17 +118,18 @@ def _whole(text: str) -> str:
     return text[: ends[-1] + 1] if ends else text
 
 
-def read_recordings(folder: Path, labels: Mapping[str, str], longest: float = 17.0) -> Iterator[Recording]:
-    """Recordings or takes of a data set that are not too long, those whose words nobody knows left out.
+def read_recordings(
+    folder: Path, labels: Mapping[str, str], longest: float = LONGEST_S
+) -> Iterator[Recording]:
+    """Recordings of a data set or takes of a corpus, without long ones and those whose words nobody knows.
 
     Args:
-        folder: with ``manifest.jsonl``: ``audio``, ``text``, and of takes what `lessons.facts` reads.
+        folder: with ``manifest.jsonl`` of ``audio`` and ``text``, or a folder of the data engine.
         labels: texts of recordings that have none, by the name of the sound.
         longest: seconds.
     """
-    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
-        path = folder / row["audio"]
+    for place, row in _rows(folder):
+        path = place / row["audio"]
         text = row.get("text") or labels.get(path.stem, "")
         if not text:
             continue
@@ -142,14 +139,26 @@ def read_recordings(folder: Path, labels: Mapping[str, str], longest: float = 17
         sound = (np.clip(audio.samples, -1, 1) * 32767).astype(np.int16)
         known = facts(row) if "pitch" in row and "ids" in row else {}
         words = text.lower() if text.isupper() else text
-        yield Recording(f"{folder.name}/{path.stem}", sound, written(words), words, facts=known)
+        yield Recording(f"{place.name}/{path.stem}", sound, written(words), words, facts=known)
+
+
+def _rows(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The lines of a data set or of a corpus, each with the folder its sound lies in."""
+    manifest = folder / "manifest.jsonl"
+    if manifest.is_file():
+        for line in manifest.read_text("utf-8").splitlines():
+            yield folder, json.loads(line)
+        return
+    for takes in sorted(folder.glob(f"*/{TAKES}")):
+        for row in read_takes(takes.parent):
+            yield takes.parent, row
 
 
 def split(recordings: Iterable[Recording], every: int = 40) -> tuple[list[Recording], list[Recording]]:
     """Recordings that are held out, one in `every` by name, and the others."""
     parts: tuple[list[Recording], list[Recording]] = ([], [])
     for recording in recordings:
-        parts[bool(zlib.crc32(recording.name.encode()) % every)].append(recording)
+        parts[not held_out(recording, every)].append(recording)
     return parts
 
 
