@@ -1,13 +1,14 @@
 # make run    set up, then answer a sample spoken question aloud
 # make test   set up with the dev tools, then run every test
 # make check  format, lint, types and the fast tests: the working loop
+# make lint   format, lint and types alone
 # make demo   open the voice chat page
 
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format demo env dev models clean
+.PHONY: run test check lint format demo env dev models clean
 
 run: env models
 	@mkdir -p out
@@ -20,13 +21,15 @@ demo: env models
 
 test: dev models
 	@$(BIN)/stepaudio models pull nano-own
-	@$(PYTEST) -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --durations=25
 
-check: dev
+check: lint
+	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not e2e and not browser"
+
+lint: dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not e2e and not browser"
 
 format: dev
 	@$(BIN)/ruff format .

@@ -59,7 +59,7 @@ def cluster(tmp_path_factory):
             ray.shutdown()
         head.terminate()
         try:
-            head.wait(timeout=60)
+            head.wait(timeout=300)
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
@@ -100,7 +100,7 @@ def test_two_hundred_items_with_a_worker_and_the_run_itself_killed(cluster, tmp_
     before = len(read_journal(there.outputs))
     assert 60 <= before < 200
     process = start_run(data, there.root, NAP, *options)
-    text, _ = process.communicate(timeout=300)
+    text, _ = process.communicate(timeout=900)
     assert process.returncode == 0
     report = json.loads(text)
     check_whole(report, there.root, 200)

@@ -217,7 +217,7 @@ def kill_and_restart(data: Path, out: Path, kills: int, nap: float, *options: st
         process.wait()
         process.stdout.close()
     process = start_run(data, out, 0.0, *options)
-    text, _ = process.communicate(timeout=300)
+    text, _ = process.communicate(timeout=900)
     assert process.returncode == 0
     return json.loads(text)
 

@@ -143,7 +143,7 @@ def test_tokens_of_step_audio_have_the_promised_fields(
 def test_in_a_process_of_its_own(folders: dict[str, Path], tmp_path: Path) -> None:
     def call(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "stepaudio.cli.main", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=900)
 
     made = call("models", "convert", folders["step-audio-2"], "-o", "sa2")
     assert made.returncode == 0, made.stderr

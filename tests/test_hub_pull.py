@@ -359,7 +359,7 @@ def test_of_two_pulls_at_once_one_fetches_and_both_succeed(tmp_path: Path, cache
     card = make(tmp_path, [entry(name, value) for name, value in data.items()], data)
     command = [sys.executable, "-c", CHILD, str(tmp_path / "card"), str(cache.root)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [child.communicate(timeout=60)[0] for child in children]
+    outputs = [child.communicate(timeout=600)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert sorted(outputs) == ["", "", "fetched\n"]
     assert is_present(card, cache)

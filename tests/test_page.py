@@ -149,14 +149,13 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
         page = browser.new_context(permissions=["microphone"]).new_page()
+        page.set_default_timeout(300_000)  # a busy machine is no failure
         page.goto(demo)
         page.get_by_role("button", name="Record", exact=True).click()
         page.wait_for_timeout(1000 * (question.seconds + 2))
         page.locator("#question .stop-button").first.click()
-        page.wait_for_function(
-            "() => document.querySelector('#latency').innerText.includes('complete')", timeout=180_000
-        )
-        page.wait_for_function("() => window.stepaudio.complete", timeout=30_000)
+        page.wait_for_function("() => document.querySelector('#latency').innerText.includes('complete')")
+        page.wait_for_function("() => window.stepaudio.complete")
         conversation = page.locator("#log").inner_text()
         seconds, level = page.evaluate("() => [window.stepaudio.seconds, window.stepaudio.level]")
         with page.expect_download() as download:
