@@ -18,6 +18,7 @@ from stepaudio.lm.adaptor import (
     read_spelling,
     save_adaptor,
     spell,
+    without_breaks,
 )
 from stepaudio.lm.config import LMConfig
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
@@ -53,6 +54,13 @@ def spoken(seed: int, text: str = "", frames: int = 40) -> Spoken:
 
 
 FRONT = Front(None, None)
+
+
+def test_breaks_become_blanks() -> None:
+    logits = torch.randn(5, len(CHARACTERS) + 1)
+    joined, before = without_breaks(logits).exp(), logits.softmax(-1)
+    assert torch.allclose(joined[:, 0], before[:, 0] + before[:, 1])
+    assert torch.allclose(joined[:, 1:], before[:, 2:])
 
 
 def one_hot(ids: list[int]) -> torch.Tensor:
@@ -216,7 +224,7 @@ def test_an_adaptor_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: Path) -> None:
     from stepaudio import hub
-    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, HearingEars, HearingMind
+    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, LEXICON, HearingEars, HearingMind
     from stepaudio.lm.mind import NanoMind
     from stepaudio.lm.prompts.messages import AudioPart, user
 
@@ -241,6 +249,12 @@ def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: 
     assert tuple(ids[: heard[0]][-len(frame.before) :]) == frame.before
     # An untrained ear writes something, and ends; the same sound again gives the same.
     assert hearing.write_down(sound) == hearing.write_down(sound)
+    # With a lexicon it writes its words only, in the user's turn.
+    (tmp_path / LEXICON).write_text("capital\tcapital\nfrance\tfrance\n", "utf-8")
+    searching = HearingMind(tmp_path, folders[1], mind)
+    found = searching.write_down(sound)
+    assert set("".join(c if c.isalpha() else " " for c in found.lower()).split()) <= {"capital", "france"}
+    assert found == searching.write_down(sound)
     with pytest.raises(InputError, match="not one this model hears"):
         list(HearingEars(hearing).transcribe(sound, "fr"))
     with pytest.raises(InputError, match="reads text only"):

@@ -103,6 +103,12 @@ def read_spelling(logits: Tensor) -> str:
     return " ".join("".join(CHARACTERS[i - 1] for i in ids if i).split())
 
 
+def without_breaks(logits: Tensor) -> Tensor:
+    """Join blank and space: (T, 29) logits to (T, 28) log probabilities of the blank and `CHARACTERS[1:]`."""
+    shares = logits.float().log_softmax(-1)
+    return torch.cat((shares[:, :2].logsumexp(-1, keepdim=True), shares[:, 2:]), -1)
+
+
 def save_adaptor(adaptor: Adaptor, path: Path) -> None:
     """Write a safetensors file with the sizes in its header, matrices as bfloat16."""
     from safetensors.torch import save_file

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from stepaudio.features.whisper import WhisperFeatures
     from stepaudio.lm.adaptor import Adaptor
     from stepaudio.lm.generate import Prompt
+    from stepaudio.lm.lexicon import Lexicon
     from stepaudio.lm.model import DecoderLM
     from stepaudio.lm.sampling import Grammar
 
-ADAPTOR, ADAPTER = "adaptor.safetensors", "adapter.safetensors"
+ADAPTOR, ADAPTER, LEXICON = "adaptor.safetensors", "adapter.safetensors", "lexicon.txt"
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 _SOUNDS = 16
 """Sounds whose embeddings are kept: those of a long conversation."""
+MARKS = ".,?!"
 WORDS_A_SECOND = 8
 """More than anybody says: what is written down ends there, should the model not end it."""
 
@@ -34,7 +36,7 @@ class HearingMind(NanoMind):
     """A mind whose messages may hold sound; shares its weights with a mind that reads.
 
     Args:
-        folder: of the card ``nano-ear``: adaptor and adapter.
+        folder: of the card ``nano-ear``: adaptor, adapter, and with a lexicon what `write_down` searches by.
         whisper: folder of the card ``whisper-tiny.en``, whose encoder hears.
         mind: whose language model it is.
     """
@@ -67,18 +69,58 @@ class HearingMind(NanoMind):
 
         return WhisperFeatures(self._whisper, self.manner.cores or 0)
 
+    @cached_property
+    def lexicon(self) -> "Lexicon | None":
+        """The words that can be written down by their letters, if the folder has any."""
+        from stepaudio.lm.adaptor import CHARACTERS
+        from stepaudio.lm.lexicon import Lexicon, read_lexicon
+
+        path = self._ear / LEXICON
+        return Lexicon(read_lexicon(path), CHARACTERS[1:], self.tokenizer) if path.is_file() else None
+
     def write_down(self, audio: Audio) -> str:
-        """Return the words of a clip of at most 28 s."""
+        """Return the words of a clip of at most 28 s.
+
+        With a lexicon, the words that language and spelling find likeliest together; without, what the
+        language model writes on hearing the embeddings.
+        """
         from stepaudio.lm.text import finish_text, push_text, start_text
 
+        if self.lexicon is not None:
+            return self._search(audio, self.lexicon)
         most = 8 + round(audio.seconds * WORDS_A_SECOND)
         ids = self._encode([user(AudioPart(audio), WRITE_DOWN)])
         text = start_text(self.tokenizer)
         said = "".join(push_text(text, [token]) for token in self.ids(ids, max_new_tokens=most))
         return (said + finish_text(text)).strip()
 
+    def _search(self, audio: Audio, lexicon: "Lexicon") -> str:
+        """Write down in the user's turn, where the language model expects what users say."""
+        import torch
+
+        from stepaudio.lm.adaptor import without_breaks
+        from stepaudio.lm.joint import JointRules, write_down
+        from stepaudio.lm.prompts.listening import heard_turn
+        from stepaudio.lm.threads import cores
+
+        model, encode = self._mind.model, self.tokenizer.encode
+        sounds = without_breaks(self._adapted(audio)[1]).numpy()
+        rules = JointRules(marks=tuple(encode(mark)[0] for mark in MARKS))
+        with torch.inference_mode(), cores(self.manner.cores):
+            cache = model.new_cache()
+            before = torch.tensor([heard_turn(self.tokenizer).before], device=model.device)
+            logits = model(before, cache=cache, last_only=True)[0, -1]
+            (end,) = encode(chatml.END)
+            return self.tokenizer.decode(
+                write_down(model, cache, logits, sounds, lexicon, end, rules)
+            ).strip()
+
     def embeddings(self, audio: Audio) -> "Tensor":
         """Return (T, hidden) of a clip: 12.5 a second."""
+        return self._adapted(audio)[0]
+
+    def _adapted(self, audio: Audio) -> "tuple[Tensor, Tensor]":
+        """Embeddings of a clip, and the logits of its spelling."""
         import torch
 
         from stepaudio.features.whisper import HOP, RATE
@@ -89,8 +131,8 @@ class HearingMind(NanoMind):
         frames = -(-len(samples) // (HOP * FRAMES_PER_EMBEDDING)) * FRAMES_PER_EMBEDDING
         features = torch.from_numpy(self.encoder(samples)[:frames])
         with torch.inference_mode(), cores(self.manner.cores):
-            embeddings: Tensor = self.adaptor(features[None])[0][0]
-        return embeddings
+            embeddings, spelling = self.adaptor(features[None])
+        return embeddings[0], spelling[0]
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         sounds: list[Audio] = []
