@@ -105,7 +105,8 @@ def write_down(
     """
     rules = rules or JointRules()
     state = _Search(model, cache, Prefixes(sounds), lexicon, rules, cache.lengths[0])
-    best, said = _silence(state, logits, end), ()
+    best = _silence(state, logits, end)
+    said: tuple[int, ...] = ()
     room = model.config.max_position_embeddings
     try:
         _grow(state, _Course((), state.prefixes.empty), _log_shares(logits[None])[0])
@@ -266,7 +267,9 @@ def _read(state: _Search, front: Sequence[_Course]) -> np.ndarray:
     count = sum(len(course.unread) for course in front)
     seen = torch.zeros(count, held + count, dtype=torch.bool)
     seen[:, : state.base] = True
-    positions, ids, last = [], [], []
+    positions: list[int] = []
+    ids: list[int] = []
+    last: list[int] = []
     for course in front:
         for token in course.unread:
             row = len(ids)
