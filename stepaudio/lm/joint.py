@@ -36,8 +36,8 @@ class JointRules:
         marks: ids of punctuation that may follow a word.
     """
 
-    language: float = 0.6
-    symbol: float = 0.9
+    language: float = 1.1
+    symbol: float = 1.3
     word: float = 0.5
     beam: int = 5
     reach: int = 4
