@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: run test check lint format demo env dev models clean
 
@@ -21,10 +21,10 @@ demo: env models
 
 test: dev models
 	@$(BIN)/stepaudio models pull nano-own
-	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --durations=25
+	@$(PYTEST) -n 2 --dist loadfile --durations=25
 
 check: lint
-	@OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not e2e and not browser"
+	@$(PYTEST) -n 2 -m "not slow and not e2e and not browser"
 
 lint: dev
 	@$(BIN)/ruff format --check .

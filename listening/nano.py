@@ -3,6 +3,7 @@
 python listening/nano.py label   --data DATA --out LABELS.json SET       # recordings without transcripts
 python listening/nano.py learn   --data DATA --work WORK --labels LABELS.json SET ...
 python listening/nano.py export  --work WORK --out FOLDER
+python listening/nano.py lexicon --out FOLDER TEXT ...                   # the words it may write down
 """
 
 import json
@@ -113,6 +114,24 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     save_adaptor(ear.adaptor, out / ADAPTOR)
     ear.adapter.save(out / ADAPTER)
+
+
+@app.command()
+def lexicon(
+    texts: Annotated[list[Path], typer.Argument(help="Files with sentences.")],
+    out: Annotated[Path, typer.Option(help="Folder of the ear.")],
+) -> None:
+    """Write the words of texts, and those that the language model has a token for, with their letters."""
+    from stepaudio import hub
+    from stepaudio.lm.hearing import LEXICON
+    from stepaudio.lm.lexicon import words_of, write_lexicon
+    from stepaudio.lm.text import load_text_tokenizer
+
+    tokenizer = load_text_tokenizer(hub.folder(LM))
+    tokens = (tokenizer.decode([token]) for token in range(tokenizer.vocab_size))
+    whole = (token[1:] for token in tokens if token[:1] == " " and token[1:].isalpha() and token.isascii())
+    words = words_of([*(path.read_text("utf-8") for path in texts), " ".join(whole)])
+    write_lexicon({word: word for word in words}, out / LEXICON)
 
 
 def _language_model(device: str = "cpu") -> "tuple[TextTokenizer, DecoderLM]":

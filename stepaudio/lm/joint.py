@@ -7,7 +7,7 @@ model reads several words at once and nothing is copied.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -61,6 +61,11 @@ class _Course:
     words: int = 0
     marked: bool = False
 
+    def and_then(self, ids: tuple[int, ...], shares: np.ndarray) -> "_Course":
+        """Add tokens: the first at its cost, the others at what they cost once it is read."""
+        language = self.language + float(shares[ids[0]])
+        return replace(self, ids=(*self.ids, *ids), unread=ids, language=language)
+
     def score(self, rules: JointRules) -> float:
         heard = self.prefix.score + rules.symbol * len(self.symbols) + rules.word * self.words
         return rules.language * self.language + heard
@@ -105,11 +110,11 @@ def write_down(
     """
     rules = rules or JointRules()
     state = _Search(model, cache, Prefixes(sounds), lexicon, rules, cache.lengths[0])
-    best = _silence(state, logits, end)
-    said: tuple[int, ...] = ()
+    nothing, shares = _Course((), state.prefixes.empty), _log_shares(logits)
+    best, said = _ended(state, nothing, float(shares[end])), nothing.ids
     room = model.config.max_position_embeddings
     try:
-        _grow(state, _Course((), state.prefixes.empty), _log_shares(logits[None])[0])
+        _grow(state, nothing, shares)
         while (front := _front(state, best)) and not (cancel is not None and cancel.cancelled):
             if cache.lengths[0] + sum(len(each.unread) for each in front) > room:
                 break
@@ -121,12 +126,6 @@ def write_down(
     finally:
         cache.truncate(state.base)
     return [] if cancel is not None and cancel.cancelled else list(said)
-
-
-def _silence(state: _Search, logits: torch.Tensor, end: int) -> float:
-    """The score of nothing at all."""
-    empty = _Course((), state.prefixes.empty)
-    return _ended(state, empty, float(_log_shares(logits[None])[0][end]))
 
 
 def _ended(state: _Search, course: _Course, end: float) -> float:
@@ -148,42 +147,17 @@ def _grow(state: _Search, course: _Course, shares: np.ndarray) -> None:
     rules = state.rules
     offers: list[tuple[float, str, _Course]] = []
     for symbols, prefix, words in _next_words(state, course):
+        heard = replace(course, symbols=symbols, prefix=prefix, words=course.words + 1, marked=False)
         for word in words:
-            ids = word.ids if course.words else word.first_ids
-            offers.append(_offer(state, course, symbols, prefix, word, ids, shares))
+            longer = heard.and_then(word.ids if course.words else word.first_ids, shares)
+            offers.append((longer.score(rules), word.text, longer))
     offers.sort(key=lambda offer: -offer[0])
     for score, text, longer in offers[: rules.offers]:
         _open(state, (longer.symbols, text, False), score, longer)
     if rules.marks and course.words and not course.marked:
         mark = max(rules.marks, key=lambda each: float(shares[each]))
-        longer = _Course(
-            course.symbols,
-            course.prefix,
-            (*course.ids, mark),
-            (mark,),
-            course.slots,
-            course.language + float(shares[mark]),
-            course.words,
-            True,
-        )
+        longer = replace(course, marked=True).and_then((mark,), shares)
         _open(state, (longer.symbols, "", True), longer.score(rules), longer)
-
-
-def _offer(
-    state: _Search,
-    course: _Course,
-    symbols: tuple[int, ...],
-    prefix: Prefix,
-    word: Word,
-    ids: tuple[int, ...],
-    shares: np.ndarray,
-) -> tuple[float, str, _Course]:
-    # The cost of a word's later tokens is known once the first ones are read.
-    language = course.language + float(shares[ids[0]])
-    longer = _Course(
-        symbols, prefix, (*course.ids, *ids), ids, course.slots, language, course.words + 1, False
-    )
-    return longer.score(state.rules), word.text, longer
 
 
 def _open(state: _Search, key: tuple[tuple[int, ...], str, bool], score: float, course: _Course) -> None:
