@@ -1,14 +1,16 @@
 # make run    set up, then answer a sample spoken question aloud
-# make test   set up with the dev tools, then run every test
+# make test   set up with the dev tools, then run every test, the longest on a part of their cases
+# make test-full  the same on all cases: campaigns of damaged files, every spoken question
 # make check  format, lint, types and the fast tests: the working loop
 # make lint   format, lint and types alone
 # make demo   open the voice chat page
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# One thread a worker: workers of several would wait for each other. Their compiled modules are kept.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
 
-.PHONY: run test check lint format demo env dev models clean
+.PHONY: run test test-full check lint format demo env dev models clean
 
 run: env models
 	@mkdir -p out
@@ -21,10 +23,13 @@ demo: env models
 
 test: dev models
 	@$(BIN)/stepaudio models pull nano-own
-	@$(PYTEST) -n 2 --dist loadfile --durations=25
+	@$(PYTEST) --dist loadfile --durations=25
+
+test-full: export STEPAUDIO_TESTS := full
+test-full: test
 
 check: lint
-	@$(PYTEST) -n 2 -m "not slow and not e2e and not browser"
+	@$(PYTEST) -m "not slow and not e2e and not browser"
 
 lint: dev
 	@$(BIN)/ruff format --check .

@@ -46,6 +46,9 @@ FFMPEG_KINDS = {
     "wma": ("asf", "wmav2", 44_100),
 }
 KINDS = (*SNDFILE_KINDS, *FFMPEG_KINDS)
+# Those that this process reads, and those that a guarded child reads.
+DIRECT = sorted(set(SNDFILE_KINDS) - {"mp3"})
+GUARDED = sorted({*FFMPEG_KINDS, "mp3"})
 LOSSLESS = {"flac", "rf64", "w64", "aiff", "au", "caf", "nist", "mov-alac", "mov-pcm", "mkv-pcm"} | {
     kind for kind in SNDFILE_KINDS if kind.startswith("wav-pcm") or kind in ("wav-float", "wav-double")
 }

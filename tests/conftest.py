@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,30 @@ def nano():
         return stepaudio.load("nano", pull=False)
     except ModelError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path], Callable[..., tuple[int, str, str]]]:
+    """The command line in this process, in a given folder: arguments to exit code, stdout and stderr."""
+    from stepaudio.cli.main import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["stepaudio", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    def within(folder: Path) -> Callable[..., tuple[int, str, str]]:
+        monkeypatch.chdir(folder)
+        for name in ("SERVER", "SERVER_MODEL", "EARS"):
+            monkeypatch.delenv(f"STEPAUDIO_{name}", raising=False)
+        monkeypatch.setenv("STEPAUDIO_DEVICE", "cpu")
+        return call
+
+    return within

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeCloner, FakeEars, fake_family, tone
+from sizes import size
 
 from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
@@ -199,7 +200,7 @@ def test_the_sentence_is_heard_and_the_reader_is_known(nano, tmp_path, monkeypat
         pytest.skip(str(error))
     challenges = Challenges(tmp_path / "consent.json")
     clip = nano.speak("The ferry to the island leaves at nine in the morning, and the next one at noon.")
-    for number in range(4):
+    for number in range(size(1, 4)):
         asked = challenges.ask()
         ada = nano.speak(asked.sentence, voice="ada")
         heard = nano.transcribe(ada).text

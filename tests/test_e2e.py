@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from sizes import size
 
 from stepaudio.evaluation.metrics.text import text_errors
 
@@ -48,9 +49,9 @@ def test_real_recordings_are_heard_right(nano, shared):
     assert wer(pairs) <= 0.10
 
 
-def test_twenty_spoken_questions_get_intelligible_replies(nano):
+def test_spoken_questions_get_intelligible_replies(nano):
     heard, said = [], []
-    for number, question in enumerate(QUESTIONS):
+    for number, question in enumerate(QUESTIONS[: size(4, 20)]):
         spoken = nano.speak(question, voice=VOICES[number % len(VOICES)])
         reply = nano.chat().send(spoken)
         heard.append((question, reply.transcript))

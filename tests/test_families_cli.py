@@ -19,26 +19,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the CLI in a folder of its own; returns exit code, stdout and stderr."""
-    from stepaudio.cli.main import main
-
-    monkeypatch.chdir(tmp_path)
-    for name in ("SERVER", "SERVER_MODEL", "EARS"):
-        monkeypatch.delenv(f"STEPAUDIO_{name}", raising=False)
-    monkeypatch.setenv("STEPAUDIO_DEVICE", "cpu")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["stepaudio", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(cli: Callable[[Path], Run], tmp_path: Path) -> Run:
+    """The command line in a folder of its own."""
+    return cli(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +123,12 @@ def test_tokens_of_step_audio_have_the_promised_fields(
     assert codes["rates"] == [16.67, 25]
 
 
-def test_in_a_process_of_its_own(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_in_a_process_of_its_own(run: Run, folders: dict[str, Path], tmp_path: Path) -> None:
     def call(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "stepaudio.cli.main", *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=900)
 
-    made = call("models", "convert", folders["step-audio-2"], "-o", "sa2")
-    assert made.returncode == 0, made.stderr
+    assert run("models", "convert", folders["step-audio-2"], "-o", "sa2")[0] == 0
     said = call("speak", "Hi.", "--stream", "--seed", 2, "--model", "sa2")
     assert said.returncode == 0, said.stderr
     assert len(said.stdout) > 1000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sizes import full_only, size
 
 from stepaudio.audio import Audio, concat
 from stepaudio.decoder.kokoro import KokoroMouth
@@ -65,37 +66,36 @@ def speak(mouth: KokoroMouth, text: str | list[str], voice: str = "ada", style: 
 @pytest.mark.e2e
 def test_what_is_said_is_heard(mouth: KokoroMouth, hear: Hear) -> None:
     jiwer = pytest.importorskip("jiwer")
-    said = [re.sub(r"[^a-z ]", "", sentence.lower()) for sentence in SENTENCES]
-    heard = [" ".join(hear(speak(mouth, sentence))) for sentence in SENTENCES]
+    sentences = SENTENCES[: size(4, 10)]
+    said = [re.sub(r"[^a-z ]", "", sentence.lower()) for sentence in sentences]
+    heard = [" ".join(hear(speak(mouth, sentence))) for sentence in sentences]
     heard = [text.replace("4 hours", "four hours") for text in heard]
     assert jiwer.wer(said, heard) <= 0.1, heard
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("voice", ["amy", "ben", "ada*0.6+ben*0.4"])
+@pytest.mark.parametrize("voice", ["ada*0.6+ben*0.4", "amy", "ben"][: size(2, 3)])
 def test_other_voices_and_mixes_are_heard(mouth: KokoroMouth, hear: Hear, voice: str) -> None:
     assert hear(speak(mouth, SENTENCES[8], voice))[-4:] == ["a", "glass", "of", "water"]
 
 
 @pytest.mark.e2e
 def test_a_mix_sounds_like_neither_of_its_voices(mouth: KokoroMouth) -> None:
-    ada, ben, both = (speak(mouth, SENTENCES[0], name) for name in ("ada", "ben", "ada*0.5+ben*0.5"))
+    ada, ben, both = (speak(mouth, "Good day.", name) for name in ("ada", "ben", "ada*0.5+ben*0.5"))
     assert not np.array_equal(both.samples[:4000], ada.samples[:4000])
     assert not np.array_equal(both.samples[:4000], ben.samples[:4000])
     again = mix({"ada": 1, "ben": 1})
     stream = SpeechStream(mouth, voice=again, style=Style())
-    np.testing.assert_allclose(concat(list(stream.run([SENTENCES[0]]))).samples, both.samples, atol=1e-3)
+    np.testing.assert_allclose(concat(list(stream.run(["Good day."]))).samples, both.samples, atol=1e-3)
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    ("style", "factor"), [("fast", 1.25), ("慢速", 0.8), ("speed=1.5", 1.5), ("speed=0.5", 0.5)]
-)
-def test_speed_changes_the_length(mouth: KokoroMouth, style: str, factor: float) -> None:
+def test_speed_changes_the_length(mouth: KokoroMouth) -> None:
     normal = speak(mouth, SENTENCES[9]).seconds
-    assert normal / speak(mouth, SENTENCES[9], style=parse_style(style)).seconds == pytest.approx(
-        factor, rel=0.15
-    )
+    speeds = {"慢速": 0.8, "speed=1.5": 1.5, "fast": 1.25, "speed=0.5": 0.5}
+    for style, factor in list(speeds.items())[: size(2, 4)]:
+        changed = speak(mouth, SENTENCES[9], style=parse_style(style)).seconds
+        assert normal / changed == pytest.approx(factor, rel=0.15)
 
 
 @pytest.mark.e2e
@@ -106,6 +106,7 @@ def test_it_says_the_same_every_time_and_streamed_as_offline(mouth: KokoroMouth)
     np.testing.assert_array_equal(speak(mouth, list(text)).samples, whole)
 
 
+@full_only
 @pytest.mark.e2e
 def test_more_phonemes_than_the_model_takes(mouth: KokoroMouth) -> None:
     digits = "1234567890 " * 15

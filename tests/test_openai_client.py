@@ -41,7 +41,7 @@ QUESTION = [user("hi")]
 
 def client(url: str, waits: list[float] | None = None, **settings: Any) -> OpenAIClient:
     sleep = (lambda _: None) if waits is None else waits.append
-    values = {"read_timeout": 5.0, **settings}
+    values = {"read_timeout": 60.0, **settings}
     return OpenAIClient(Server(url, "step-audio-chat", **values), sleep=sleep, jitter=lambda: 1.0)
 
 

@@ -56,6 +56,22 @@ def test_bench_shows_the_median_and_the_spread():
     assert figures["x"]["samples"] == [3.0, 1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("said", "heard", "bad"),
+    [
+        ("Your number is four seven one nine.", "Your number is 4719.", False),
+        ("We met in the old town.", "We met in the old.", False),
+        ("We met in the old town.", "We met in the.", True),
+        ("We met.", "We met and met and met.", True),
+        ("We met.", "", True),
+    ],
+)
+def test_endings_that_are_cut_or_go_on(said: str, heard: str, bad: bool) -> None:
+    from stepaudio.bench.speech import ends_badly
+
+    assert ends_badly(said, heard) == bad
+
+
 def test_an_unknown_bench_suite_names_the_known_ones():
     from stepaudio.bench import run_suite
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from stepaudio.audio import Audio, concat
 from stepaudio.errors import InputError
-from stepaudio.speech.join import PAUSE_COMMA_S, PAUSE_PARAGRAPH_S, PAUSE_SENTENCE_S, EdgeTrimmer, pause_after
+from stepaudio.speech.join import (
+    END_S,
+    PAUSE_COMMA_S,
+    PAUSE_PARAGRAPH_S,
+    PAUSE_SENTENCE_S,
+    START_S,
+    EdgeTrimmer,
+    pause_after,
+)
 from stepaudio.speech.stream import SpeechStream
 from stepaudio.styles import Style
 from stepaudio.voices import Voice, VoiceInfo
@@ -61,6 +69,13 @@ def test_clauses_are_joined_without_clicks() -> None:
     assert abs(samples[0]) < 0.01
     assert abs(samples[-1]) < 0.01
     assert np.abs(np.diff(samples)).max() < 0.2
+
+
+def test_silence_stands_around_a_text() -> None:
+    samples = speak(["😀 One is here. Two."])
+    loud = np.flatnonzero(samples)
+    assert loud[0] / RATE == pytest.approx(START_S + 0.03, abs=0.01)
+    assert (len(samples) - loud[-1]) / RATE == pytest.approx(END_S + 0.08, abs=0.02)
 
 
 def test_the_gaps_are_the_pauses() -> None:

@@ -171,10 +171,11 @@ def voices_of(sa: "StepAudio") -> list[str]:
 
 def bad_endings(judge: "Judge", takes: "Sequence[Take]") -> int:
     """How many takes lack their last words or go on behind them, as the judge hears them."""
-    return sum(_ends_badly(take.text, judge.hear(take.audio)) for take in takes)
+    return sum(ends_badly(take.text, judge.hear(take.audio)) for take in takes)
 
 
-def _ends_badly(text: str, heard: str) -> bool:
+def ends_badly(text: str, heard: str) -> bool:
+    """Whether a take lacks its last words or goes on behind them."""
     import jiwer
 
     from stepaudio.evaluation.metrics.text import normalise

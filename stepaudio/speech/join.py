@@ -8,6 +8,9 @@ THRESHOLD = 0.004  # magnitude below which a sample counts as silence (-48 dB)
 LEAD_S = 0.03  # kept before the first sound: breath and the onset of plosives
 TAIL_S = 0.08  # kept after the last sound: the decay of fricatives
 FADE_S = 0.006
+# Silence around a whole text: who hears it from the first sample to the last (a recogniser, a player that
+# starts late) loses words at bare edges.
+START_S, END_S = 0.07, 0.25
 
 # Silence between clauses in seconds, by how the clause before ends; the kept edges come on top.
 PAUSE_PARAGRAPH_S = 0.55

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError
-from stepaudio.speech.join import EdgeTrimmer, pause_after
+from stepaudio.speech.join import END_S, START_S, EdgeTrimmer, pause_after
 from stepaudio.speech.normalise import can_say, check_language
 from stepaudio.speech.split import RAMP, ClauseSplitter
 
@@ -30,7 +30,7 @@ class SpeechState:
     """
 
     splitter: ClauseSplitter
-    pause: float = 0.0
+    pause: float = START_S
     clauses: int = 0
     unsaid: list[InputError] = field(default_factory=list)
 
@@ -67,9 +67,12 @@ class SpeechStream:
             yield from self._say(state, clause)
 
     def finish(self, state: SpeechState) -> Iterator[Audio]:
-        """Yield the speech of what is left of the text."""
+        """Yield the speech of what is left of the text, and the silence that ends it."""
         for clause in state.splitter.finish():
             yield from self._say(state, clause)
+        if state.clauses:
+            rate = self.mouth.sample_rate
+            yield Audio(np.zeros(round(END_S / self.style.speed * rate), np.float32), rate)
 
     def run(self, deltas: Iterable[str]) -> Iterator[Audio]:
         """Speak a whole text that comes in pieces.
@@ -89,7 +92,8 @@ class SpeechStream:
 
     def _say(self, state: SpeechState, clause: str) -> Iterator[Audio]:
         if not can_say(clause):
-            state.pause = max(state.pause, pause_after(clause, self.style.speed)) if state.clauses else 0.0
+            if state.clauses:
+                state.pause = max(state.pause, pause_after(clause, self.style.speed))
             return
         try:
             check_language(clause, self.voice.info.language)
