@@ -200,7 +200,7 @@ def step_audio(root: Path, *, chat: bool = True, speakers: bool = True) -> Path:
     speech_tokenizer(root / "Step-Audio-Tokenizer" / "speech_tokenizer_v1.onnx", 4096)
     tts = official.tts(root / "Step-Audio-TTS-3B", CHAT_CONFIG)
     step1_tokenizer(tts)
-    steer(tts, step1_bias(audio=0.0, text=-30.0, eot=0.7))
+    steer(tts, step1_bias(audio=0.0, text=-30.0, eot=2.2))
     for name in ("CosyVoice-300M-25Hz", "CosyVoice-300M-25Hz-Music"):
         campplus(tts / name / "campplus.onnx")
     if chat:
