@@ -284,5 +284,10 @@ def test_ray_makes_the_same_corpus(recipe: Recipe, tmp_path: Path) -> None:
     from stepaudio.workers.cluster import RayCluster
 
     make(recipe, tmp_path / "local", 2)
-    make(recipe, tmp_path / "ray", 2, executor=RayCluster("local", 2))
+    try:
+        make(recipe, tmp_path / "ray", 2, executor=RayCluster("local", 2))
+    except InputError as error:
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip("Ray gave up starting after its 30 s: this machine is too busy")
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")

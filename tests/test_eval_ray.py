@@ -74,6 +74,8 @@ def wait_for(head: subprocess.Popen, log: Path) -> None:
     """Wait until the head node says that it is up; connecting earlier makes Ray end this process."""
     until = time.monotonic() + 600
     while b"Ray runtime started" not in log.read_bytes():
+        if head.poll() is not None and b"timed out during startup" in log.read_bytes():
+            pytest.skip("Ray gave up starting after its 30 s: this machine is too busy")
         assert head.poll() is None, log.read_text(errors="replace")
         assert time.monotonic() < until, f"no head node in time: {log.read_text(errors='replace')}"
         time.sleep(0.2)

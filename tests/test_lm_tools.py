@@ -1,8 +1,6 @@
 """How nano calls tools: bound schemas, grammars, telling; and the whole way with the real weights."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -130,14 +128,11 @@ def test_a_result_in_the_history_does_not_stop_nano(nano):
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_the_cli_takes_a_module(nano, tmp_path):
+def test_the_cli_takes_a_module(nano, cli, tmp_path):
     nano.speak("What time is it in Tokyo?", voice="ben").save(tmp_path / "q.wav")
-    command = [sys.executable, "-m", "stepaudio.cli.main", "chat", "q.wav", "-o", "a.wav", "--json"]
-    done = subprocess.run(
-        [*command, "--tools", str(EVAL / "tools.py")], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    (call,) = json.loads(done.stdout)["tool_calls"]
+    code, out, err = cli(tmp_path)("chat", "q.wav", "-o", "a.wav", "--json", "--tools", EVAL / "tools.py")
+    assert code == 0, err
+    (call,) = json.loads(out)["tool_calls"]
     assert call["name"] == "get_date_time"
     assert call["arguments"] == {"timezone": "Tokyo"}
     assert call["result"].startswith("It is Tuesday")
