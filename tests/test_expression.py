@@ -108,7 +108,8 @@ def test_loud_frames_are_bounded() -> None:
     assert max(frame_level(row[2:42].astype(float)) for row in frames) <= -8.9
 
 
-@given(st.floats(-12, 12), st.floats(0, 3), st.floats(60, 400))
+# What WORLD analysed lies within its range (the made speech swings by a quarter); edits must not leave it.
+@given(st.floats(-12, 12), st.floats(0, 3), st.floats(85, 400))
 @settings(max_examples=25, deadline=None)
 def test_pitch_stays_where_world_can_make_it(pitch: float, factor: float, hertz: float) -> None:
     said = spoken(hertz)
