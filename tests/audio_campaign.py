@@ -14,13 +14,14 @@ from collections import Counter
 
 import numpy as np
 from audio_files import DIRECT, GUARDED, damage, encoded, random_edits
+from sizes import size
 
 from stepaudio.audio import Audio, Limits
 from stepaudio.bench.result import peak_memory_mb
 from stepaudio.errors import AudioError
 
 # Every so many files one that is read in a child process, which takes a hundred times as long.
-GUARDED_EVERY = 20
+GUARDED_EVERY = size(20, 3)
 LIMITS = Limits(max_encoded_bytes=8 * 2**20, max_seconds=60, max_decoded_bytes=64 * 2**20)
 
 
@@ -49,7 +50,7 @@ def main(count: int, seed: int) -> None:
     slowest = 0.0
     for index in range(count):
         turn, direct = divmod(index, GUARDED_EVERY)
-        kind = DIRECT[index % len(DIRECT)] if direct else GUARDED[turn % len(GUARDED)]
+        kind = DIRECT[(index - turn - 1) % len(DIRECT)] if direct else GUARDED[turn % len(GUARDED)]
         edits = random_edits(chance)
         # So that a native crash or a hang leaves a trace of its file.
         print(f"{index} {kind} {edits}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -48,8 +49,9 @@ def cli(
     """The command line in this process, in a given folder: arguments to exit code, stdout and stderr."""
     from stepaudio.cli.main import main
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["stepaudio", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         code = 0
         try:
             main()

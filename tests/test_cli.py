@@ -1,6 +1,5 @@
 """The command line with a scripted family: outputs, JSON contracts, exit codes, one-line errors."""
 
-import io
 import json
 import subprocess
 import sys
@@ -12,26 +11,13 @@ from stepaudio.audio import Audio
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
+def run(monkeypatch, tmp_path, cli):
     """Run the CLI in a folder of its own; returns exit code, stdout and stderr."""
     from stepaudio import api
-    from stepaudio.cli.main import main
 
     family = fake_family()
     monkeypatch.setattr(api, "load", lambda name="nano", **options: api.StepAudio(family))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["stepaudio", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
+    call = cli(tmp_path)
     call.family = family
     return call
 

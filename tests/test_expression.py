@@ -108,13 +108,15 @@ def test_loud_frames_are_bounded() -> None:
     assert max(frame_level(row[2:42].astype(float)) for row in frames) <= -8.9
 
 
-# What WORLD analysed lies within its range (the made speech swings by a quarter); edits must not leave it.
-@given(st.floats(-12, 12), st.floats(0, 3), st.floats(85, 400))
+@given(st.floats(-12, 12), st.floats(0, 3), st.floats(60, 400))
 @settings(max_examples=25, deadline=None)
 def test_pitch_stays_where_world_can_make_it(pitch: float, factor: float, hertz: float) -> None:
     said = spoken(hertz)
+    # What WORLD analysed lies within its range, which edits must not leave; the made speech swings beyond.
+    frames = said.frames.copy()
+    frames[:, 0] = frames[:, 0].clip(math.log(F0_FLOOR), math.log(F0_CEIL))
     state = expression.start(Effect(pitch=pitch, range=factor), Speaker(said.centre))
-    log_f0 = expression.push(state, said.frames)[:, 0]
+    log_f0 = expression.push(state, frames)[:, 0]
     assert np.isfinite(log_f0).all()
     assert math.log(F0_FLOOR) - 1e-5 <= log_f0.min() <= log_f0.max() <= math.log(F0_CEIL) + 1e-5
 

@@ -254,6 +254,7 @@ def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: 
     searching = HearingMind(tmp_path, folders[1], mind)
     found = searching.write_down(sound)
     assert set("".join(c if c.isalpha() else " " for c in found.lower()).split()) <= {"capital", "france"}
+    assert found == searching.write_down(sound)
     with pytest.raises(InputError, match="not one this model hears"):
         list(HearingEars(hearing).transcribe(sound, "fr"))
     with pytest.raises(InputError, match="reads text only"):

@@ -1,8 +1,6 @@
 """`stepaudio voices` and `stepaudio clone` on the command line: what they print, refuse and keep."""
 
-import io
 import json
-import sys
 from pathlib import Path
 
 import clips
@@ -22,28 +20,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(home, monkeypatch, tmp_path, capsys):
+def run(home, monkeypatch, tmp_path, cli):
     """Run the CLI with a family that can clone; returns exit code, stdout and stderr."""
     from stepaudio import api
-    from stepaudio.cli.main import main
     from stepaudio.cloning import parts
 
     family = fake_family(cloner=FakeCloner())
     monkeypatch.setattr(api, "load", lambda name="nano", **options: api.StepAudio(family, pull=False))
     monkeypatch.setattr(parts.CloningParts, "encoder", lambda self: _anyone())
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["stepaudio", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
+    call = cli(tmp_path)
     call.family = family
     return call
 
