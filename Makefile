@@ -7,8 +7,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread a worker: workers of several would wait for each other. Their compiled modules are kept.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
+# One thread a worker: workers of several would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
+
+# Compiled modules are kept: every process would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-full check lint format demo env dev models clean
 

@@ -48,6 +48,8 @@ def has_gpu() -> bool:
 def pip(*arguments: str, capture: bool = False) -> str:
     """Run pip of the environment with the constraints; stop the script with its message if it fails."""
     command = [str(python_of(VENV)), "-m", "pip", *arguments]
+    if arguments[0] == "install":
+        command.append("--no-compile")  # what is imported is compiled then; the rest is most of it
     command += ["-c", str(ROOT / "constraints.txt"), "--disable-pip-version-check"]
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE if capture else None)
     if done.returncode:

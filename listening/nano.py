@@ -1,14 +1,13 @@
-"""nano's ear: train, export. See README.md beside this file; tts/engine.py makes takes to learn from.
+"""nano's ear: hear, train, export. See README.md beside this file; tts/engine.py makes takes to learn from.
 
-python listening/nano.py label   --data DATA --out LABELS.json SET       # recordings without transcripts
-python listening/nano.py learn   --data DATA --work WORK --labels LABELS.json SET ...
-python listening/nano.py export  --work WORK --out FOLDER
-python listening/nano.py lexicon --out FOLDER TEXT ...                   # the words it may write down
+python listening/nano.py label  --data DATA --out LABELS.json SET        # recordings without transcripts
+python listening/nano.py hear   --data DATA --work WORK --labels LABELS.json SET ...
+python listening/nano.py learn  --work WORK --texts TEXT --questions JSONL SET ...
+python listening/nano.py export --work WORK --out FOLDER
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,22 +20,24 @@ if TYPE_CHECKING:
     from stepaudio.lm.text import TextTokenizer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Where = Annotated[Path, typer.Option(help="Work folder: features, checkpoints, logs.")]
+Data = Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")]
+Where = Annotated[Path, typer.Option(help="Work folder: what was heard, checkpoints, logs.")]
 Labels = Annotated[Path | None, typer.Option(help="Transcripts of recordings that have none, by key.")]
-LM = "smollm2-135m-instruct"
+Sets = Annotated[list[str], typer.Argument(help="Names of folders with recordings or takes.")]
+LM, EAR = "smollm2-135m-instruct", "whisper-tiny.en"
 
 
 @app.command()
 def label(
     name: Annotated[str, typer.Argument(help="Name of a folder with recordings.")],
-    data: Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="JSON file.")],
 ) -> None:
     """Have Whisper base write down recordings that nobody has; its errors become ours."""
     from stepaudio import hub
     from stepaudio.recognition import WhisperEars
     from stepaudio.training.corpus import read_start
-    from stepaudio.training.listening_run import LONGEST_S
+    from stepaudio.training.heard import LONGEST_S
 
     ears = WhisperEars(hub.folder("whisper-base"))
     texts = {}
@@ -48,61 +49,86 @@ def label(
 
 
 @app.command()
-def learn(
-    data: Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")],
-    sets: Annotated[list[str], typer.Argument(help="Names of folders with recordings or takes.")],
+def hear(
+    sets: Sets,
+    data: Data,
     work: Where = Path("runs/nano"),
     labels: Labels = None,
-    spell_steps: int = 2500,
-    write_steps: int = 4000,
+    shards: Annotated[int, typer.Option(help="Most shards of each variant of a set.")] = 1000,
+    threads: int = 1,
+) -> None:
+    """Hear recordings as they are, in other manners, and disturbed; goes on where it was stopped."""
+    import torch
+
+    from stepaudio import hub
+    from stepaudio.features.heard import Hearing
+    from stepaudio.training import heard
+
+    torch.set_num_threads(threads)
+    hearing = Hearing(hub.folder(EAR), threads)
+    texts = json.loads(labels.read_text("utf-8")) if labels else {}
+    for variant in heard.VARIANTS:
+        for name in sets:
+            for path in heard.hear(data / name, texts, work / "heard", hearing, variant, shards):
+                print(path.name, flush=True)
+
+
+@app.command()
+def learn(
+    sets: Sets,
+    work: Where = Path("runs/nano"),
+    texts: Annotated[list[Path] | None, typer.Option(help="Files with sentences to write down.")] = None,
+    questions: Annotated[
+        list[Path] | None, typer.Option(help='Lines, or JSON Lines with "question".')
+    ] = None,
+    typed: Annotated[int, typer.Option(help="Most sentences, and most questions.")] = 600,
+    steps: int = 2000,
     batch: int = 16,
-    rank: int = 32,
+    rank: int = 16,
+    minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
-    """Learn to spell (stage 0), then to write, to answer and to tell how; goes on where it was stopped."""
+    """Learn to write down, to answer and to tell how it was said; goes on where it was stopped."""
     import torch
 
     from stepaudio import hub
-    from stepaudio.features.whisper_weights import load_encoder
-    from stepaudio.training import listening_run
-    from stepaudio.training.disturb import make_music
-    from stepaudio.training.lessons import Teaching
-    from stepaudio.training.listening import Front
+    from stepaudio.features.heard import load_tokenizer
+    from stepaudio.lm.bridge import Bridge
+    from stepaudio.lm.mind import NanoMind
+    from stepaudio.training import heard, lessons, listening_run
 
     torch.set_num_threads(threads)
-    texts: Mapping[str, str] = json.loads(labels.read_text("utf-8")) if labels else {}
     tokenizer, lm = _language_model(device)
-    found = [each for name in sets for each in listening_run.read_recordings(data / name, texts)]
-    kept, recordings = listening_run.split(found)
-    print(f"{len(recordings)} recordings to learn from, {len(kept)} held out")
-    encoder = load_encoder(hub.folder("whisper-tiny.en")).to(device)
-    front = Front(encoder, make_music(48, 30.0).to(device), device)
+    bridge = Bridge(load_tokenizer(hub.folder(EAR)), tokenizer)
+    kept, said = listening_run.split(heard.read(work / "heard", sets))
+    asked, written = _drawn(questions or [], typed), _drawn(texts or [], typed)
+    spoken = [each.text for each in said + kept if each.text.endswith("?")]
+    answers = listening_run.known_answers(work / "answers.json", [*asked, *spoken], NanoMind(hub.folder(LM)))
+    typed_lessons = [lessons.typed(bridge, text, answers.get(text, "")) for text in [*asked, *written]]
+    kept, said = ([each.answered(answers) for each in part] for part in (kept, said))
+    print(f"{len(said)} recordings and {len(typed_lessons)} texts to learn from, {len(kept)} held out")
+    teaching = lessons.Teaching(tokenizer, bridge, listening_run.opening())
+    course = lessons.Course(said, typed_lessons, teaching, batch)
     plan = Plan(
-        steps=spell_steps,
-        learning_rate=2.5e-3,
-        warmup=150,
-        weight_decay=0.05,
+        steps=steps,
+        learning_rate=6e-4,
+        warmup=50,
+        weight_decay=0.02,
+        average=0.99,
+        within=minutes,
         bf16=bf16,
         keep="last",
         device=device,
     )
-    course = listening_run.Course(recordings, size=batch)
-    print(listening_run.train_run(work, "spelling", course, kept, lm, plan, front, rank=rank))
-    recordings, kept = (listening_run.with_answers(part, lm, tokenizer, batch) for part in (recordings, kept))
-    plan = replace(plan, steps=write_steps, learning_rate=8e-4, warmup=100, weight_decay=0.02)
-    course = listening_run.Course(recordings, Teaching(tokenizer, listening_run.opening()), size=batch)
-    print(
-        listening_run.train_run(work, "writing", course, kept, lm, plan, front, start="spelling", rank=rank)
-    )
+    print(listening_run.train_run(work, "ear", course, kept, lm, plan, rank=rank))
 
 
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="Folder for adaptor and adapter.")],
     work: Where = Path("runs/nano"),
-    run: str = "writing",
 ) -> None:
     """Write the trained ear as nano reads it."""
     from stepaudio.lm.adaptor import save_adaptor
@@ -110,28 +136,17 @@ def export(
     from stepaudio.training.listening_run import load_ear
 
     _, lm = _language_model()
-    ear = load_ear(work, run, lm)
+    ear = load_ear(work, "ear", lm)
     out.mkdir(parents=True, exist_ok=True)
     save_adaptor(ear.adaptor, out / ADAPTOR)
     ear.adapter.save(out / ADAPTER)
 
 
-@app.command()
-def lexicon(
-    texts: Annotated[list[Path], typer.Argument(help="Files with sentences.")],
-    out: Annotated[Path, typer.Option(help="Folder of the ear.")],
-) -> None:
-    """Write the words of texts, and those that the language model has a token for, with their letters."""
-    from stepaudio import hub
-    from stepaudio.lm.hearing import LEXICON
-    from stepaudio.lm.lexicon import words_of, write_lexicon
-    from stepaudio.lm.text import load_text_tokenizer
-
-    tokenizer = load_text_tokenizer(hub.folder(LM))
-    tokens = (tokenizer.decode([token]) for token in range(tokenizer.vocab_size))
-    whole = (token[1:] for token in tokens if token[:1] == " " and token[1:].isalpha() and token.isascii())
-    words = words_of([*(path.read_text("utf-8") for path in texts), " ".join(whole)])
-    write_lexicon({word: word for word in words}, out / LEXICON)
+def _drawn(paths: list[Path], most: int) -> list[str]:
+    """Some texts out of files, the same every time."""
+    lines = sorted({line for path in paths for line in path.read_text("utf-8").splitlines() if line.strip()})
+    drawn = random.Random(0).sample(lines, min(most, len(lines)))
+    return [json.loads(line)["question"] if line.startswith("{") else line.strip() for line in drawn]
 
 
 def _language_model(device: str = "cpu") -> "tuple[TextTokenizer, DecoderLM]":

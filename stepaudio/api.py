@@ -29,6 +29,7 @@ def load(
     server: str | None = None,
     server_model: str | None = None,
     ears: str | None = None,
+    path: str | None = None,
 ) -> "StepAudio":
     """Load a model family.
 
@@ -40,6 +41,8 @@ def load(
             ``http://127.0.0.1:8000/v1``; where it is ``None``, ``STEPAUDIO_SERVER`` is asked.
         server_model: the name that the model is served under.
         ears: a Whisper model, for example ``whisper-base``, that listens instead of the family's own ears.
+        path: ``unified``: the chat model hears the question itself; ``cascade``: it reads what the ears have
+            written down; by default what measures better.
 
     Raises:
         ModelError: there is no such model, or its weights are missing or damaged.
@@ -48,7 +51,7 @@ def load(
     from stepaudio.families.options import Options
     from stepaudio.families.registry import load_family
 
-    options = Options(device, server, server_model, ears)
+    options = Options(device, server, server_model, ears, path)
     return StepAudio(load_family(name, pull=pull, options=options), pull=pull)
 
 
@@ -265,7 +268,7 @@ class StepAudio:
     def _listener(self, what: str) -> Listener:
         if isinstance(self.family.mind, Listener):
             return self.family.mind
-        raise InputError(f"{self.name} cannot {what}; converted folders of Step-Audio 2 can")
+        raise InputError(f"{self.name} cannot {what}; nano and converted folders of Step-Audio 2 can")
 
     @property
     def codec(self) -> Codec:

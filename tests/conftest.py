@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,20 +32,37 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def nano():
+def load_once() -> Callable[..., Any]:
+    """`stepaudio.load` that keeps nano: reading its weights is most of what a short test takes."""
+    from stepaudio.api import load
+
+    kept: dict[tuple[Any, ...], Any] = {}
+
+    def once(name: str = "nano", **options: Any) -> Any:
+        if not name.startswith("nano"):
+            return load(name, **options)
+        key = (name, *sorted((key, value) for key, value in options.items() if value and key != "pull"))
+        if key not in kept:
+            kept[key] = load(name, **options)
+        return kept[key]
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def nano(load_once: Callable[..., Any]) -> Any:
     """nano with its weights, loaded once; tests that need it skip where it was not pulled."""
-    import stepaudio
     from stepaudio.errors import ModelError
 
     try:
-        return stepaudio.load("nano", pull=False)
+        return load_once("nano", pull=False)
     except ModelError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
 def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], load_once: Callable[..., Any]
 ) -> Callable[[Path], Callable[..., tuple[int, str, str]]]:
     """The command line in this process, in a given folder: arguments to exit code, stdout and stderr."""
     from stepaudio.cli.main import main
@@ -65,6 +83,7 @@ def cli(
         for name in ("SERVER", "SERVER_MODEL", "EARS"):
             monkeypatch.delenv(f"STEPAUDIO_{name}", raising=False)
         monkeypatch.setenv("STEPAUDIO_DEVICE", "cpu")
+        monkeypatch.setattr("stepaudio.api.load", load_once)
         return call
 
     return within

@@ -50,7 +50,7 @@ def test_any_bytes(data, magic):
 def test_many_damaged_files_in_bounded_memory(seed):
     """In a process of its own, where a native crash or a leak would show."""
     script = Path(__file__).parent / "audio_campaign.py"
-    count = size(500, 2000)
+    count = size(300, 2000)
     done = subprocess.run(
         [sys.executable, str(script), str(count), str(seed)], capture_output=True, text=True
     )

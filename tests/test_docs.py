@@ -60,8 +60,9 @@ def folder(nano, tmp_path_factory):
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_snippets_run(folder, number, monkeypatch):
+def test_python_snippets_run(folder, number, monkeypatch, load_once):
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("stepaudio.load", load_once)
     exec(compile(PYTHON[number], "README.md", "exec"), {"__name__": "__main__"})
     for name in re.findall(r'save\("(.+?)"\)', PYTHON[number]):
         assert (folder / name).stat().st_size > 1000

@@ -51,7 +51,7 @@ def test_real_recordings_are_heard_right(nano, shared):
 
 def test_spoken_questions_get_intelligible_replies(nano):
     heard, said = [], []
-    for number, question in enumerate(QUESTIONS[: size(4, 20)]):
+    for number, question in enumerate(QUESTIONS[: size(2, 20)]):
         spoken = nano.speak(question, voice=VOICES[number % len(VOICES)])
         reply = nano.chat().send(spoken)
         heard.append((question, reply.transcript))

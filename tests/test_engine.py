@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_fakes import Hopeful, Humming, Mute, hopeful, killing
+from sizes import full_only
 
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
@@ -278,6 +279,7 @@ def test_features_of_a_shard_are_whole_groups_with_known_phonemes(recipe: Recipe
         assert np.exp(np.median(clip.world[voiced, 0])) == pytest.approx(max(row["pitch"]), rel=0.05)
 
 
+@full_only
 @pytest.mark.slow
 def test_ray_makes_the_same_corpus(recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from eval_behind import JudgingMind, behind
 from eval_server import models, serve
+from sizes import full_only, long
 from typer.testing import CliRunner
 
 from stepaudio.cli.eval import app
@@ -88,7 +89,7 @@ def run_twice(suite: str, model: str, folder: Path) -> dict:
     return first
 
 
-@pytest.mark.parametrize("suite", sorted(set(list_suites()) - {"codec"}))
+@pytest.mark.parametrize("suite", ["asr", *long(*sorted(set(list_suites()) - {"asr", "codec"}))])
 def test_nano_runs_on_every_miniature_with_the_same_numbers_twice(suite, pulled, offline, tmp_path):
     report = run_twice(suite, "nano", tmp_path)
     assert report["system"]["weights"]
@@ -100,6 +101,7 @@ def test_nano_runs_on_every_miniature_with_the_same_numbers_twice(suite, pulled,
         assert values.get(name, 1.0) >= least
 
 
+@full_only
 def test_the_codec_suite_runs_twice_or_says_that_there_is_no_codec(pulled, offline, tmp_path):
     if pulled.family.codec is not None:
         report = run_twice("codec", "nano", tmp_path / "nano")
@@ -116,7 +118,7 @@ def test_the_codec_suite_runs_twice_or_says_that_there_is_no_codec(pulled, offli
     assert values["similarity"] > 0.8
 
 
-@pytest.mark.parametrize("suite", ["asr", "spoken-qa", "stepeval-toolcall", "tts"])
+@pytest.mark.parametrize("suite", ["asr", *long("spoken-qa", "stepeval-toolcall", "tts")])
 def test_nano_behind_http_scores_as_in_process(suite, pulled, tmp_path):
     name = suite
     if suite == "tts":
@@ -139,6 +141,7 @@ def test_nano_behind_http_scores_as_in_process(suite, pulled, tmp_path):
         assert all(each.difference.difference == 0 for each in differences if not each.metric.noisy)
 
 
+@full_only
 def test_a_real_model_judges_through_http(pulled, tmp_path):
     """nano's mind, held to the schema, is a poor judge but a real one: forms, votes, cache."""
     mind = JudgingMind(pulled.family.mind)

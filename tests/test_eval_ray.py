@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from eval_fakes import write_clips
 from eval_server import as_json, models, serve
+from sizes import full_only
 from test_eval_runner import check_whole, journals, plan_of, start_run
 
 from stepaudio.errors import InputError
@@ -81,6 +82,7 @@ def wait_for(head: subprocess.Popen, log: Path) -> None:
         time.sleep(0.2)
 
 
+@full_only
 def test_two_hundred_items_with_a_worker_and_the_run_itself_killed(cluster, tmp_path):
     address, mark = cluster
     data = write_clips(tmp_path / "data", 200)

@@ -242,7 +242,7 @@ def test_killed_a_few_times_nothing_is_lost_or_done_twice(tmp_path):
 @pytest.mark.slow
 def test_two_hundred_items_killed_many_times(tmp_path):
     data = write_clips(tmp_path / "data", 200)
-    report = kill_and_restart(data, tmp_path / "run", size(5, 20), 0.05)
+    report = kill_and_restart(data, tmp_path / "run", size(2, 20), 0.05)
     check_whole(report, tmp_path / "run", 200)
 
 

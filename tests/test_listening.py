@@ -1,4 +1,4 @@
-"""nano's ear: spelling, its losses, and sound where words would stand."""
+"""nano's ear: what is heard, how it reaches the language model, and what is learned from it."""
 
 import json
 from dataclasses import replace
@@ -10,28 +10,20 @@ import torch
 
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
-from stepaudio.lm.adaptor import (
-    CHARACTERS,
-    Adaptor,
-    AdaptorConfig,
-    load_adaptor,
-    read_spelling,
-    save_adaptor,
-    spell,
-    without_breaks,
-)
+from stepaudio.features.heard import RATE, RIVALS, Heard, Hearing, manner_size
+from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, load_adaptor, save_adaptor
+from stepaudio.lm.bridge import Bridge, soft_words
 from stepaudio.lm.config import LMConfig
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
 from stepaudio.lm.prompts.questions import QUESTIONS, question
 from stepaudio.training import listening
-from stepaudio.training.disturb import change_speed, disturb, make_music
-from stepaudio.training.lessons import Recording, Spoken, facts
-from stepaudio.training.listening import Front
-from stepaudio.training.listening_run import Course, read_recordings, split, written
+from stepaudio.training.disturb import disturb, make_music
+from stepaudio.training.heard import Recording, hear, of_pitch, of_rate, read, said_in
+from stepaudio.training.lessons import Course, Spoken, Teaching, typed
 
-SMALL = AdaptorConfig(features=16, width=32, inner=48, depth=2, after=1, kernel=3, llm_dim=24, dropout=0.0)
+SMALL = AdaptorConfig(manner=16, width=32, places=2, llm_dim=24, dropout=0.0)
 LM = LMConfig(
     vocab_size=40,
     hidden_size=24,
@@ -45,76 +37,74 @@ LM = LMConfig(
     position="rope",
     tie_word_embeddings=True,
 )
+WORDS = [" a", " cab", " capital", " of", " bad", "s", ",", "<|mark|>"]
 
 
-def spoken(seed: int, text: str = "", frames: int = 40) -> Spoken:
+class Whisper:
+    """A vocabulary of eight words."""
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join("" if i == 7 else WORDS[i] for i in ids)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> "Whisper":
+        self.ids = [WORDS.index(" " + word) for word in text.split()]
+        return self
+
+
+class Letters:
+    """A language model's vocabulary of letters; a blank is none."""
+
+    def encode(self, text: str) -> list[int]:
+        return [(ord(char) - 96) % 32 for char in text if char != " "]
+
+
+BRIDGE = Bridge(Whisper(), Letters())  # type: ignore[arg-type]
+
+
+def heard(seed: int, *words: int) -> Heard:
     random = np.random.default_rng(seed)
-    features = random.normal(size=(frames, 16)).astype(np.float16)
-    return Spoken(features, text, before=(1, 2), after=(3,), reply=(10 + seed, 11, 12, 0))
+    ids = np.array([[word, (word + 1) % 7, 7, 7] for word in words], np.int32).reshape(-1, RIVALS)
+    shares = np.tile(np.array([0.6, 0.2, 0.1, 0.0], np.float32), (len(words), 1))
+    return Heard(ids, shares, random.normal(size=16).astype(np.float32))
 
 
-FRONT = Front(None, None)
+def spoken(seed: int, *words: int) -> Spoken:
+    return Spoken(heard(seed, *words), before=(1, 2), after=(3,), reply=(10 + seed, 11, 12, 0))
 
 
-def test_breaks_become_blanks() -> None:
-    logits = torch.randn(5, len(CHARACTERS) + 1)
-    joined, before = without_breaks(logits).exp(), logits.softmax(-1)
-    assert torch.allclose(joined[:, 0], before[:, 0] + before[:, 1])
-    assert torch.allclose(joined[:, 1:], before[:, 2:])
+def test_words_become_mixtures_of_as_many_pieces() -> None:
+    # " a" is one letter, its rival " cab" three, a mark none: only the likeliest one counts.
+    ids, shares = BRIDGE.mixtures(heard(0, 0))
+    assert ids.tolist() == [[1, 0, 0, 0]]
+    assert shares.tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    # "s" and "," have a piece each, and share what they have.
+    ids, shares = BRIDGE.mixtures(heard(0, 5))
+    assert ids[0, :2].tolist() == [ord("s") - 96, (ord(",") - 96) % 32]
+    assert shares[0].tolist() == pytest.approx([0.75, 0.25, 0, 0])
+    # A word of several pieces takes as many places; no words take none.
+    assert BRIDGE.mixtures(heard(0, 2, 5))[0].shape == (8, RIVALS)
+    assert BRIDGE.mixtures(heard(0))[0].shape == (0, RIVALS)
+    assert BRIDGE.text(heard(0, 0, 1)) == "a cab"
 
 
-def one_hot(ids: list[int]) -> torch.Tensor:
-    return torch.nn.functional.one_hot(torch.tensor(ids), len(CHARACTERS) + 1).float()
+def test_a_sure_word_is_the_word_itself() -> None:
+    model = DecoderLM(LM).eval()
+    ids, shares = torch.tensor([[5, 6, 0, 0]]), torch.tensor([[1.0, 0, 0, 0]])
+    assert torch.allclose(soft_words(model, ids, shares)[0], model.embed(torch.tensor(5)))
+    half = soft_words(model, ids, torch.tensor([[0.5, 0.5, 0, 0]]))[0]
+    assert torch.allclose(half, model.embed(torch.tensor([5, 6])).mean(0), atol=1e-6)
 
 
-def test_spelling_reads_what_was_spelled() -> None:
-    text = "It's 'ready' – at   Ten!"
-    ids = spell(text)
-    assert "".join(CHARACTERS[i - 1] for i in ids) == "it's 'ready' at ten"
-    with_blanks = [each for i in ids for each in (i, i, 0)]
-    assert read_spelling(one_hot(with_blanks)) == "it's 'ready' at ten"
-    assert read_spelling(one_hot(spell("aab"))) == "ab"  # without a blank a double letter is one
-    assert read_spelling(one_hot([0, 0, 0])) == ""
-
-
-def test_embeddings_are_a_quarter_of_the_frames_and_as_large_as_words() -> None:
+def test_embeddings_of_the_manner_are_as_large_as_words() -> None:
     torch.manual_seed(0)
-    embeddings, logits = Adaptor(SMALL, size=0.3).eval()(torch.randn(2, 40, 16))
-    assert embeddings.shape == (2, 10, 24)
-    assert logits.shape == (2, 20, len(CHARACTERS) + 1)
-    assert float(embeddings.detach().square().mean().sqrt()) == pytest.approx(0.3, rel=0.05)
-
-
-def test_padding_and_masks() -> None:
-    batch = [spoken(0, frames=43), spoken(1, frames=20)]
-    features, lengths = FRONT(batch)
-    assert features.shape == (2, 40, 16)
-    assert lengths.tolist() == [40, 20]
-    assert not features[1, 20:].any()
-    hidden, _ = FRONT([spoken(2, frames=400)], seed=0)
-    rows = (hidden[0] == 0).all(-1)
-    assert 0 < int(rows.sum()) < 200
-
-
-def test_the_adaptor_learns_to_spell() -> None:
-    torch.manual_seed(0)
-    adaptor = Adaptor(SMALL)
-    batch = [spoken(0, "a cab"), spoken(1, "bad"), spoken(2, "abba")]
-    optimizer = torch.optim.Adam(adaptor.parameters(), 3e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss = listening.losses(adaptor, None, batch, FRONT)["total"]
-        loss.backward()
-        optimizer.step()
-    with torch.inference_mode():
-        logits = adaptor(FRONT(batch)[0])[1]
-    assert [read_spelling(row) for row in logits] == ["a cab", "bad", "abba"]
-
-
-def test_texts_that_are_unknown_or_do_not_fit_teach_no_spelling() -> None:
-    adaptor = Adaptor(SMALL)
-    batch = [spoken(0, ""), spoken(1, "far too many letters for half a second of sound")]
-    assert float(listening.losses(adaptor, None, batch, FRONT)["spelling"]) == 0.0
+    adaptor = Adaptor(SMALL, size=0.3).eval()
+    manner = torch.randn(50, 16) * 7 + 3
+    adaptor.measure(manner)
+    out = adaptor(manner[:2])
+    assert out.shape == (2, 2, 24)
+    assert float(out.detach().square().mean().sqrt()) == pytest.approx(0.3, rel=0.05)
+    # What is far out of what was measured does no harm.
+    assert torch.allclose(adaptor(manner[:1] + 1e6), adaptor(manner[:1] + 1e7))
 
 
 def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() -> None:
@@ -122,15 +112,13 @@ def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() ->
     model = DecoderLM(LM).eval().requires_grad_(False)
     adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
     twin = adapted(model, adapter)
-    batch = [spoken(0, frames=40), spoken(1, frames=60), spoken(2, frames=20)]
+    batch = [spoken(0, 0), spoken(1, 0, 2, 3), spoken(2)]
 
     def loss(part: list[Spoken]) -> torch.Tensor:
-        features, lengths = FRONT(part)
-        return listening.reply_loss(twin, model, adaptor(features)[0], lengths, part)["reply"]
+        return listening.losses(adaptor, (twin, model), part, BRIDGE)["reply"]
 
-    # In eval mode a clip alone and among longer ones gives the same, but for the edge of its own sound.
     alone = torch.stack([loss([each]) for each in batch]).mean()
-    assert float(loss(batch).detach()) == pytest.approx(float(alone.detach()), rel=0.05)
+    assert float(loss(batch).detach()) == pytest.approx(float(alone.detach()), rel=1e-4)
     optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
     before = float(loss(batch).detach())
     for _ in range(60):
@@ -145,11 +133,10 @@ def test_what_reading_gives_is_learned_from_sound() -> None:
     model = DecoderLM(LM).eval().requires_grad_(False)
     adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
     twin = adapted(model, adapter)
-    batch = [replace(spoken(seed), read=(1, 2, 20 + seed, 3)) for seed in range(3)]
+    batch = [replace(spoken(seed, seed), read=(1, 2, 20 + seed, 3)) for seed in range(3)]
 
     def loss() -> torch.Tensor:
-        features, lengths = FRONT(batch)
-        return listening.reply_loss(twin, model, adaptor(features)[0], lengths, batch)["answer"]
+        return listening.losses(adaptor, (twin, model), batch, BRIDGE)["answer"]
 
     optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
     before = float(loss().detach())
@@ -160,13 +147,36 @@ def test_what_reading_gives_is_learned_from_sound() -> None:
     assert float(loss().detach()) < 0.7 * before
 
 
-def test_batches_hold_clips_of_like_length_and_repeat() -> None:
-    clips = [Recording(str(i), np.zeros(1000 + 200 * i, np.int16), "a") for i in range(80)]
-    course = Course(clips, size=4)
-    first = [len(each.sound) for each in course.draw(3)]
-    assert first == [len(each.sound) for each in course.draw(3)]
-    assert max(first) / min(first) < 9
-    assert first != [len(each.sound) for each in course.draw(11)]
+class Marks(Letters):
+    """Letters of which every mark of a prompt is one too."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(char) for char in text]
+
+
+def test_a_course_draws_every_kind_every_answer_and_repeats() -> None:
+    facts = [{"gender": "man"}, {"gender": "man"}, {"gender": "man"}, {"gender": "woman", "speed": "slow"}]
+    recordings = [Recording(str(i), "plain", "a cab", heard(i, 0, 1), facts[i]) for i in range(4)]
+    texts = [replace(typed(BRIDGE, "bad cab"), answer="a")]
+    course = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]
+    steps = [course.draw(step) for step in range(60)]
+    again = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]
+    assert [each.reply for each in again.draw(7)] == [each.reply for each in steps[7]]
+    replies = ["".join(map(chr, each.reply)) for batch in steps for each in batch]
+    told = {reply: replies.count(reply) for reply in set(replies)}
+    men, women = (told[f"The speaker is a {who}.<|im_end|>"] for who in ("man", "woman"))
+    assert 0.5 < men / women < 2  # though there are three recordings of men
+    assert told["a cab<|im_end|>"] > told["bad cab<|im_end|>"] > 0
+    assert told["a<|im_end|>"] > 0  # the answer, which only what was typed has
+    assert all(len(each.heard.manner) == 16 for batch in steps for each in batch)
+
+
+def test_what_was_heard_rightly_is_written_as_it_was_heard() -> None:
+    teaching = Teaching(Marks(), BRIDGE)  # type: ignore[arg-type]
+    right = teaching.write(Recording("r", "plain", "A CAB!", heard(0, 0, 1)))
+    wrong = teaching.write(Recording("w", "plain", "A cap!", heard(0, 0, 1)))
+    assert "".join(map(chr, right.reply)) == "a cab<|im_end|>"
+    assert "".join(map(chr, wrong.reply)) == "A cap!<|im_end|>"
 
 
 def test_sounds_are_disturbed_but_not_behind_their_end() -> None:
@@ -180,8 +190,6 @@ def test_sounds_are_disturbed_but_not_behind_their_end() -> None:
     assert torch.equal(made, again)
     assert not made[:, 6000:].any()
     assert all(float(row.square().mean()) > 0 for row in made)
-    quick = [len(change_speed(sound[0].numpy(), np.random.default_rng(seed))) for seed in range(9)]
-    assert min(quick) < 8000 < max(quick)
 
 
 def test_questions_know_their_answers() -> None:
@@ -192,125 +200,138 @@ def test_questions_know_their_answers() -> None:
     assert question("speed").value("I cannot tell.") is None
 
 
-def test_facts_of_a_take_leave_out_what_is_between() -> None:
-    take = {"voices": {"af_heart": 1.0}, "ids": [1] * 60, "seconds": 4.5, "pitch": [210.0] * 50, "speed": 1.0}
-    assert facts(take) == {"gender": "woman", "pitch": "high", "speed": "normal", "emotion": "neutral"}
-    whisper = {**take, "style": {"name": "whisper"}, "ids": [1] * 80}
-    assert facts(whisper) == {"speed": "fast", "emotion": "whispering"}
-    between = {**take, "voices": {"af_sky": 0.5, "am_adam": 0.5}, "pitch": [150.0] * 50}
-    assert "gender" not in facts(between)
-    assert "pitch" not in facts(between)
+def test_facts_leave_out_what_is_between() -> None:
+    assert [of_pitch(hz) for hz in (110.0, 150.0, 220.0)] == [{"pitch": "low"}, {}, {"pitch": "high"}]
+    assert of_rate(10.0) == {"speed": "slow"}
+    assert of_rate(12.0) == {}
+    assert of_rate(14.0) == {"speed": "normal"}
+    assert of_rate(18.0) == {"speed": "fast"}
 
 
-def test_what_is_written_is_words() -> None:
-    assert (
-        written("It costs $24.50, doesn't it?") == "it costs twenty four dollars and fifty cents doesn't it"
-    )
+def tone(hz: float, seconds: float = 1.0) -> Audio:
+    time = np.arange(round(seconds * 24_000)) / 24_000
+    waves = sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 9))
+    return Audio((0.1 * waves).astype(np.float32), 24_000)
+
+
+@pytest.mark.parametrize("style", ["", "calm", "excited", "whisper"])
+def test_a_style_changes_length_and_voicing_as_it_should(style: str) -> None:
+    from stepaudio.decoder.world import analyse
+
+    plain, random = tone(150.0), np.random.default_rng(3)
+    frames = analyse(said_in(plain, style, random))
+    voiced = float((frames.f0 > 0).mean())
+    assert voiced < 0.3 if style == "whisper" else voiced > 0.7
+    if style in ("calm", "excited"):
+        median = float(np.median(frames.f0[frames.f0 > 0]))
+        assert (median < 150) == (style == "calm")
 
 
 def test_an_adaptor_comes_back_from_its_file(tmp_path: Path) -> None:
     adaptor = Adaptor(SMALL)
     save_adaptor(adaptor, tmp_path / "a.safetensors")
-    read = load_adaptor(tmp_path / "a.safetensors")
-    assert read.config == SMALL
+    read_back = load_adaptor(tmp_path / "a.safetensors")
+    assert read_back.config == SMALL
     for name, value in adaptor.state_dict().items():
-        assert torch.allclose(read.state_dict()[name], value, atol=0.01)
+        assert torch.allclose(read_back.state_dict()[name], value, atol=0.01)
     (tmp_path / "b.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="not an adaptor"):
         load_adaptor(tmp_path / "b.safetensors")
 
 
+class Deaf:
+    """Hears one word in everything, and how loud it is."""
+
+    def __call__(self, samples: np.ndarray) -> Heard:
+        manner = np.full(16, np.abs(samples).mean(), np.float32)
+        manner[-6] = np.log(200.0)
+        return replace(heard(0, 1), manner=manner)
+
+
+def test_sets_are_heard_once_in_every_variant(tmp_path: Path) -> None:
+    rows = [
+        {"audio": "a.wav", "text": "HELLO THERE"},
+        {"audio": "b.wav", "text": ""},
+        {"audio": "c.wav", "text": "", "voices": {"af_heart": 1.0}, "phonemes": "x" * 14, "speed": 1.0},
+        {"audio": "d.wav", "text": "Long."},
+    ]
+    folder, out = tmp_path / "set", tmp_path / "heard"
+    folder.mkdir()
+    for row, seconds in zip(rows, (1.0, 1.0, 1.0, 20.0), strict=True):
+        tone(150.0, seconds).save(folder / str(row["audio"]))
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    for variant in ("plain", "styled", "disturbed"):
+        written = list(hear(folder, {"c": "Of the label"}, out, Deaf(), variant))  # type: ignore[arg-type]
+        assert [path.name for path in written] == [f"set-{variant}-0000.npz"]
+        assert not list(hear(folder, {"c": "Of the label"}, out, Deaf(), variant))  # type: ignore[arg-type]
+    found = list(read(out, ["set"]))
+    # One has no text and no label, one is too long.
+    assert sorted({each.text for each in found}) == ["Of the label", "hello there"]
+    assert len(found) == 6
+    by_variant = {each.variant: each for each in found if each.name == "set/c"}
+    assert by_variant["plain"].facts == {
+        "gender": "woman",
+        "emotion": "neutral",
+        "background": "quiet",
+        "pitch": "high",
+    }
+    assert by_variant["disturbed"].facts["background"] in ("quiet", "noise", "music")
+    assert by_variant["plain"].heard.words.shape == (1, RIVALS)
+
+
+@pytest.fixture(scope="module")
+def folders() -> tuple[Path, Path]:
+    from stepaudio import hub
+
+    try:
+        return hub.folder("smollm2-135m-instruct"), hub.folder("whisper-tiny.en")
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(tmp_path: Path) -> None:
-    from stepaudio import hub
-    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, LEXICON, HearingEars, HearingMind
+def test_silence_and_noise_have_no_words(folders: tuple[Path, Path]) -> None:
+    hearing = Hearing(folders[1])
+    random = np.random.default_rng(0)
+    for sound in (np.zeros(RATE), random.normal(size=3 * RATE) * 0.05, np.zeros(10)):
+        found = hearing(sound.astype(np.float32))
+        assert len(found.words) == 0
+        assert found.manner.shape == (manner_size(384),)
+        assert np.isfinite(found.manner).all()
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(
+    tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
+    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, HearingEars, HearingMind
     from stepaudio.lm.mind import NanoMind
     from stepaudio.lm.prompts.messages import AudioPart, user
 
-    try:
-        folders = hub.folder("smollm2-135m-instruct"), hub.folder("whisper-tiny.en")
-    except ModelError as error:
-        pytest.skip(str(error))
     mind = NanoMind(folders[0])
     save_adaptor(Adaptor(AdaptorConfig()), tmp_path / ADAPTOR)
     Adapter(LowRankConfig(), mind.model.config).save(tmp_path / ADAPTER)
     hearing = HearingMind(tmp_path, folders[1], mind)
-    question = [user("What is the capital of France?")]
-    assert "".join(hearing.stream(question)) == "".join(mind.stream(question))
+    asked = [user("What is the capital of France?")]
+    assert "".join(hearing.stream(asked)) == "".join(mind.stream(asked))
 
     sound = Audio(np.random.default_rng(0).normal(size=16_000).astype(np.float32) * 0.05, 16_000)
     turn = user(AudioPart(sound), WRITE_DOWN)
     ids = hearing.prompt_ids([turn])
     frame = heard_turn(hearing.tokenizer, WRITE_DOWN)
-    heard = [place for place, i in enumerate(ids) if i < 0]
-    assert len(heard) == 13  # 12.5 a second
-    assert tuple(ids[heard[-1] + 1 :]) == frame.after
-    assert tuple(ids[: heard[0]][-len(frame.before) :]) == frame.before
-    # An untrained ear writes something, and ends; the same sound again gives the same.
-    assert hearing.write_down(sound) == hearing.write_down(sound)
-    # With a lexicon it writes its words only, in the user's turn.
-    (tmp_path / LEXICON).write_text("capital\tcapital\nfrance\tfrance\n", "utf-8")
-    searching = HearingMind(tmp_path, folders[1], mind)
-    found = searching.write_down(sound)
-    assert set("".join(c if c.isalpha() else " " for c in found.lower()).split()) <= {"capital", "france"}
-    assert found == searching.write_down(sound)
+    places = [place for place, i in enumerate(ids) if i < 0]
+    assert len(places) == AdaptorConfig().places  # noise has a manner, and no words
+    assert tuple(ids[places[-1] + 1 :]) == frame.after
+    assert tuple(ids[: places[0]][-len(frame.before) :]) == frame.before
+    assert hearing.write_down(sound) == ""
+    assert hearing.ask(sound, "What do you hear?") == hearing.ask(sound, "What do you hear?")
+    with pytest.raises(InputError, match="empty"):
+        hearing.ask(sound, " ")
+    with pytest.raises(InputError, match="cannot translate"):
+        hearing.translate(sound, "French")
     with pytest.raises(InputError, match="not one this model hears"):
         list(HearingEars(hearing).transcribe(sound, "fr"))
     with pytest.raises(InputError, match="reads text only"):
         mind.prompt_ids([turn])
-
-
-def test_recordings_of_a_folder(tmp_path: Path) -> None:
-    rows = []
-    for name, seconds, text in (
-        ("a", 1.0, "HELLO THERE"),
-        ("b", 1.0, ""),
-        ("c", 1.0, ""),
-        ("d", 20.0, "Long."),
-    ):
-        sound = np.random.default_rng(0).normal(size=round(16_000 * seconds)).astype(np.float32) * 0.1
-        Audio(sound, 16_000).save(tmp_path / f"{name}.wav")
-        rows.append({"audio": f"{name}.wav", "text": text, "speaker": "x"})
-    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    found = list(read_recordings(tmp_path, {"b": "It costs $2."}))
-    assert [each.text for each in found] == ["hello there", "it costs two dollars"]
-    assert found[0].sound.dtype == np.int16
-    kept, learned = split(found, every=1)
-    assert (len(kept), len(learned)) == (2, 0)
-    shard = tmp_path / "corpus" / "shard-00000"
-    shard.mkdir(parents=True)
-    Audio(np.full(24_000, 0.1, np.float32), 24_000).save(shard / "000.wav")
-    take = {"voices": {"af_sky": 1.0}, "ids": [1] * 20, "seconds": 1.0, "pitch": [220.0] * 80, "speed": 1.0}
-    (shard / "takes.jsonl").write_text(
-        json.dumps({"audio": "000.wav", "text": "Yes.", **take}) + "\n", "utf-8"
-    )
-    (said,) = read_recordings(tmp_path / "corpus", {})
-    assert (said.name, said.text, said.asked) == ("shard-00000/000", "yes", "Yes.")
-    assert said.facts["gender"] == "woman"
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-def test_torch_and_ctranslate2_hear_the_same() -> None:
-    from stepaudio import hub
-    from stepaudio.features.whisper import WhisperFeatures
-    from stepaudio.features.whisper_weights import encode, load_encoder
-
-    try:
-        folder = hub.folder("whisper-tiny.en")
-    except ModelError as error:
-        pytest.skip(str(error))
-    time = np.arange(32_000) / 16_000
-    sound = (0.3 * np.sin(2 * np.pi * 150 * time * (1 + 0.1 * time))).astype(np.float32)
-    wanted = WhisperFeatures(folder)(sound)[:100]
-    made = encode(load_encoder(folder), torch.from_numpy(sound)[None])[0, :100].numpy()
-    assert np.corrcoef(made.ravel(), wanted.ravel())[0, 1] > 0.99
-
-
-def test_a_file_that_holds_no_encoder_is_an_error(tmp_path: Path) -> None:
-    from stepaudio.features.whisper_weights import load_encoder
-
-    (tmp_path / "model.bin").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="no Whisper encoder"):
-        load_encoder(tmp_path)

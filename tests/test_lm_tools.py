@@ -70,7 +70,7 @@ def test_nano_calls_the_right_tools(nano, box):
     user_of_tools = nano.family.mind.tool_user
     rows = [json.loads(line) for line in (EVAL / "requests.jsonl").read_text().splitlines()]
     sums: dict[str, list[float]] = {}
-    for row in [row for row in rows if row["split"] == "test"][:: size(16, 4)]:
+    for row in [row for row in rows if row["split"] == "test"][:: size(32, 4)]:
         call = user_of_tools.call(row["text"], box.schemas)
         scores = tool_scores([row["target"]], row["positive"], [call.name] if call else [])
         for name, (value, _) in scores.items():

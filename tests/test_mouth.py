@@ -66,7 +66,7 @@ def speak(mouth: KokoroMouth, text: str | list[str], voice: str = "ada", style: 
 @pytest.mark.e2e
 def test_what_is_said_is_heard(mouth: KokoroMouth, hear: Hear) -> None:
     jiwer = pytest.importorskip("jiwer")
-    sentences = SENTENCES[: size(4, 10)]
+    sentences = SENTENCES[: size(2, 10)]
     said = [re.sub(r"[^a-z ]", "", sentence.lower()) for sentence in sentences]
     heard = [" ".join(hear(speak(mouth, sentence))) for sentence in sentences]
     heard = [text.replace("4 hours", "four hours") for text in heard]
@@ -74,7 +74,7 @@ def test_what_is_said_is_heard(mouth: KokoroMouth, hear: Hear) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("voice", ["ada*0.6+ben*0.4", "amy", "ben"][: size(2, 3)])
+@pytest.mark.parametrize("voice", ["ada*0.6+ben*0.4", "amy", "ben"][: size(1, 3)])
 def test_other_voices_and_mixes_are_heard(mouth: KokoroMouth, hear: Hear, voice: str) -> None:
     assert hear(speak(mouth, SENTENCES[8], voice))[-4:] == ["a", "glass", "of", "water"]
 
@@ -93,7 +93,7 @@ def test_a_mix_sounds_like_neither_of_its_voices(mouth: KokoroMouth) -> None:
 def test_speed_changes_the_length(mouth: KokoroMouth) -> None:
     normal = speak(mouth, SENTENCES[9]).seconds
     speeds = {"慢速": 0.8, "speed=1.5": 1.5, "fast": 1.25, "speed=0.5": 0.5}
-    for style, factor in list(speeds.items())[: size(2, 4)]:
+    for style, factor in list(speeds.items())[: size(1, 4)]:
         changed = speak(mouth, SENTENCES[9], style=parse_style(style)).seconds
         assert normal / changed == pytest.approx(factor, rel=0.15)
 

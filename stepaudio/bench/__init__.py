@@ -24,9 +24,9 @@ def run_suite(
         name: of the suite.
         repeats: runs of what is timed.
         progress: told what is being done.
-        model: whose speech is judged (suites `speech` and `styles`).
-        data: recordings to judge with (suite `speech`).
-        limit: sentences, and recordings, at most (suites `speech` and `styles`).
+        model: which is judged (suites `listening`, `speech` and `styles`).
+        data: recordings to judge with (suites `listening` and `speech`).
+        limit: sentences, questions and recordings, at most (the same suites).
 
     Raises:
         InputError: there is no such suite.
@@ -47,4 +47,8 @@ def run_suite(
         from stepaudio.bench.styles import run_styles
 
         return run_styles(progress, model=model, limit=limit)
-    raise InputError(f"no bench suite {name!r}; there are: turn, lm, speech, styles")
+    if name == "listening":
+        from stepaudio.bench.listening import run_listening
+
+        return run_listening(repeats, progress, model=model, data=data, limit=limit)
+    raise InputError(f"no bench suite {name!r}; there are: turn, lm, listening, speech, styles")

@@ -13,11 +13,11 @@ def bench(
     repeats: Annotated[
         int, typer.Option("--repeats", min=3, help="Runs per figure; the median is shown.")
     ] = 3,
-    model: Annotated[str, typer.Option("--model", help="Whose speech to judge (suite speech).")] = "nano",
+    model: Annotated[str, typer.Option("--model", help="Which to judge (but turn, lm).")] = "nano",
     data: Annotated[
-        Path | None, typer.Option("--data", help="Recordings with manifest.jsonl (suite speech).")
+        Path | None, typer.Option("--data", help="Recordings with manifest.jsonl (listening, speech).")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Sentences to say (suite speech).")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Sentences, questions or clips.")] = 100,
     json: Json = False,
 ) -> None:
     """Measure speed, memory and speech: medians with their spread."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepaudio.cli.common import (
+    HearingPath,
     Json,
     Model,
     Out,
@@ -40,6 +41,7 @@ def chat(
     seed: Seed = None,
     model: Model = "nano",
     server: Server = None,
+    path: HearingPath = None,
     json: Json = False,
 ) -> None:
     """Answer a spoken QUESTION aloud; the reply is written to reply.wav unless -o says otherwise."""
@@ -54,7 +56,7 @@ def chat(
         raise InputError("--json and -o - both want stdout")
     check_out(out)
     functions = load_tools(tools) if tools else ()
-    sa = load(model, server=server)
+    sa = load(model, server=server, path=path)
     session = sa.chat(system=system, voice=voice, style=style, seed=seed, tools=functions)
     if question is None:
         from stepaudio.dialogue.microphone import converse

@@ -24,6 +24,10 @@ Server = Annotated[
     str | None,
     typer.Option("--server", help="OpenAI-compatible server that has the chat model (http://…/v1)."),
 ]
+HearingPath = Annotated[
+    str | None,
+    typer.Option("--path", help="unified: the model hears by itself; cascade: its ears write down first."),
+]
 Out = Annotated[
     str | None, typer.Option("-o", "--out", help="Where the speech goes (.wav .flac .ogg; - is stdout).")
 ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepaudio.cli.common import Json, Model, Server, emit, read_input, tell
+from stepaudio.cli.common import HearingPath, Json, Model, Server, emit, read_input, tell
 from stepaudio.errors import AudioError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def transcribe(
     language: Annotated[str | None, typer.Option("--language", help="ISO 639-1 code, e.g. en.")] = None,
     model: Model = "nano",
     server: Server = None,
+    path: HearingPath = None,
     json: Json = False,
 ) -> None:
     """Write down what is said in AUDIO. A file that cannot be read does not stop the others."""
@@ -35,7 +36,7 @@ def transcribe(
     from stepaudio.api import load
     from stepaudio.subtitles import to_srt, to_vtt
 
-    sa = load(model, server=server)
+    sa = load(model, server=server, path=path)
     rows = []
     failed: list[str] = []
     for name in audio:

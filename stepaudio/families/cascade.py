@@ -7,7 +7,7 @@ from stepaudio.audio import Audio
 from stepaudio.cancel import CancelToken
 from stepaudio.families.base import Answer, Mouth
 from stepaudio.families.listening import transcribe_pieces
-from stepaudio.lm.prompts.messages import Message, assistant
+from stepaudio.lm.prompts.messages import Message, ToolCallPart, assistant
 from stepaudio.lm.prompts.tasks import ASR, strip_language_tag, task_messages
 from stepaudio.results import Segment
 from stepaudio.speech.stream import SpeechStream
@@ -52,21 +52,37 @@ class Write(Protocol):
         ...
 
 
+class WriteWithTools(Protocol):
+    """The same for a mind that can ask for tools; see `ToolMind`."""
+
+    def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]],
+        cancel: CancelToken | None = None,
+    ) -> Iterator[str | ToolCallPart]:
+        """Yield the reply to `messages`, and the calls it needs."""
+        ...
+
+
 class CascadePartner:
     """A mind that hears the question itself, and a mouth that speaks each clause as it is written.
 
     Args:
         write: the mind.
         mouth: the mouth.
+        write_with_tools: the mind where tools are declared, if it can call them.
     """
 
-    uses_tools = False  # the released model's way of calling tools is not public
     result_instruction = ""
     keeps_sound = False  # as the released demo does: sound takes fourteen times as many tokens as its words
 
-    def __init__(self, write: Write, mouth: Mouth):
+    def __init__(self, write: Write, mouth: Mouth, write_with_tools: WriteWithTools | None = None):
         self._write = write
         self._mouth = mouth
+        self._write_with_tools = write_with_tools
+        self.uses_tools = write_with_tools is not None
 
     def answer(
         self,
@@ -82,11 +98,28 @@ class CascadePartner:
         speech = SpeechStream(self._mouth, voice=voice, style=style, seed=seed)
         state = speech.start()
         written = ""
-        for delta in self._write(messages, cancel=cancel, seed=seed):
-            written += delta
-            yield Answer(text=delta)
-            for chunk in speech.push(state, delta):
+        calls: list[ToolCallPart] = []
+        for piece in self._pieces(messages, tools, cancel, seed):
+            if not isinstance(piece, str):
+                calls.append(piece)
+                yield Answer(calls=(piece,))
+                continue
+            written += piece
+            yield Answer(text=piece)
+            for chunk in speech.push(state, piece):
                 yield Answer(audio=chunk)
         for chunk in speech.finish(state):
             yield Answer(audio=chunk)
-        yield Answer(turn=assistant(written.strip()))
+        said = written.strip()
+        yield Answer(turn=assistant(*([said] if said or not calls else []), *calls))
+
+    def _pieces(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]],
+        cancel: CancelToken | None,
+        seed: int | None,
+    ) -> Iterator[str | ToolCallPart]:
+        if self._write_with_tools is not None and (tools or messages[-1].role == "tool"):
+            return self._write_with_tools(messages, tools=tools, cancel=cancel)
+        return self._write(messages, cancel=cancel, seed=seed)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from stepaudio.serving.wire import Dialect
 
 
+UNIFIED, CASCADE = "unified", "cascade"
+PATHS = (UNIFIED, CASCADE)
+
+
 @dataclass(frozen=True)
 class Options:
     """Choices at loading; ``None`` asks the environment, then takes the default.
@@ -21,24 +25,35 @@ class Options:
         server: address of an OpenAI-compatible server that has the chat model (``STEPAUDIO_SERVER``).
         server_model: the name it is served under (``STEPAUDIO_SERVER_MODEL``).
         ears: name of a Whisper model that listens instead of the family's own (``STEPAUDIO_EARS``).
+        path: ``unified``: the chat model hears the question; ``cascade``: it reads what the ears wrote down
+            (``STEPAUDIO_PATH``); by default the better one of the two.
     """
 
     device: str | None = None
     server: str | None = None
     server_model: str | None = None
     ears: str | None = None
+    path: str | None = None
 
     def from_environment(self) -> "Options":
-        """Fill what is not given from the environment."""
+        """Fill what is not given from the environment.
+
+        Raises:
+            InputError: there is no such path.
+        """
 
         def choose(given: str | None, variable: str) -> str | None:
             return given or os.environ.get(variable, "").strip() or None
 
+        path = choose(self.path, "STEPAUDIO_PATH")
+        if path not in (None, *PATHS):
+            raise InputError(f"there is no path {path!r}; choose {' or '.join(PATHS)}")
         return Options(
             choose(self.device, "STEPAUDIO_DEVICE"),
             choose(self.server, "STEPAUDIO_SERVER"),
             choose(self.server_model, "STEPAUDIO_SERVER_MODEL"),
             choose(self.ears, "STEPAUDIO_EARS"),
+            path,
         )
 
     def torch_device(self) -> str:

@@ -1,9 +1,8 @@
-"""How nano's language model hears: features of a Whisper encoder (50 Hz) to embeddings at 12.5 Hz.
+"""How nano's language model hears: what Whisper heard, as embeddings that stand where words would stand.
 
-Step-Audio 2's recipe (arXiv 2507.16632, section 3) at nano's size. Nano has hours of speech to learn from,
-not millions, so its adaptor is deeper, and it first learns to spell (connectionist temporal classification,
-A. Graves et al. 2006): what it has spelled is told to its own later layers (J. Nozaki and T. Komatsu,
-"Relaxing the conditional independence assumption of CTC-based ASR", 2021).
+First how it sounds, in a few embeddings that are learned, then the words, as mixtures of the language model's
+own embeddings (`stepaudio.lm.bridge`). Step-Audio 2 (arXiv 2507.16632, section 3) learns all that stands
+between encoder and language model from millions of hours; at nano's size the words are Whisper's.
 """
 
 from pathlib import Path
@@ -13,100 +12,62 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stepaudio.decoder.convnext import convnext
 from stepaudio.errors import ModelError
-
-CHARACTERS = " abcdefghijklmnopqrstuvwxyz'"
-"""What is spelled; 0 is the blank, so a character's id is its place here plus one."""
-FRAMES_PER_EMBEDDING = 4
 
 
 class AdaptorConfig(BaseModel):
     """Sizes of the adaptor.
 
     Attributes:
-        features: width of the encoder.
-        width: of the layers.
-        inner: between the linear layers of a block.
-        depth: blocks before the spelling, at 25 Hz.
-        after: blocks after it.
-        kernel: frames of 40 ms that a block sees at once.
+        manner: values that tell how a clip sounds (`features.heard.manner_size`).
+        width: of the layer between.
+        places: embeddings that it makes.
         llm_dim: width of the language model.
-        dropout: of features and layers, in training.
+        dropout: of values and layer, in training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: int = Field(default=384, gt=0)
-    width: int = Field(default=384, gt=0)
-    inner: int = Field(default=1152, gt=0)
-    depth: int = Field(default=6, ge=0)
-    after: int = Field(default=2, ge=0)
-    kernel: int = Field(default=11, gt=0)
+    manner: int = Field(default=1014, gt=0)
+    width: int = Field(default=256, gt=0)
+    places: int = Field(default=4, gt=0)
     llm_dim: int = Field(default=576, gt=0)
-    dropout: float = Field(default=0.15, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
 class Adaptor(nn.Module):
-    """The network; embeddings come out as large as those of words.
+    """From how a clip sounds to embeddings about as large as those of words.
 
     Args:
         config: its sizes.
         size: root mean square of the language model's embeddings.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, config: AdaptorConfig, size: float = 0.12) -> None:
         super().__init__()
         self.config = config
-        width, tall = config.width, len(CHARACTERS) + 1
-        self.inlet = nn.Conv1d(config.features, width, 3, stride=2, padding=1)
-        self.before = convnext(width, config.inner, config.depth, config.kernel)
-        self.norm = nn.LayerNorm(width)
-        self.spell = nn.Linear(width, tall)
-        self.told = nn.Linear(tall, width)
-        self.after = convnext(width, config.inner, config.after, config.kernel)
-        self.down = nn.Conv1d(width, 2 * width, 3, stride=2, padding=1)
-        self.out = nn.Linear(2 * width, config.llm_dim)
+        self.register_buffer("centre", torch.zeros(config.manner))
+        self.register_buffer("spread", torch.ones(config.manner))
+        self.inlet = nn.Linear(config.manner, config.width)
+        self.outlet = nn.Linear(config.width, config.places * config.llm_dim)
         self.final = nn.LayerNorm(config.llm_dim)
         nn.init.constant_(self.final.weight, size)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Adapt.
+    def measure(self, manner: Tensor) -> None:
+        """Take the means and deviations of (n, manner) recordings, by which values are made alike."""
+        self.centre.copy_(manner.mean(0))
+        self.spread.copy_(manner.std(0).clamp(min=1e-3))
 
-        Args:
-            features: (batch, T, features), T a multiple of 4; silence or zeros fill shorter clips.
-
-        Returns:
-            Embeddings (batch, T / 4, llm_dim), and logits of the spelling (batch, T / 2, 29).
-        """
-        x = F.layer_norm(features, features.shape[-1:])
-        x = F.dropout(x, self.config.dropout, self.training)
-        x = self.before(F.relu(self.inlet(x.transpose(1, 2))).transpose(1, 2))
-        x = F.dropout(self.norm(x), self.config.dropout, self.training)
-        spelled = self.spell(x)
-        x = self.after(x + self.told(spelled.float().softmax(-1).to(x.dtype)))
-        x = F.relu(self.down(x.transpose(1, 2))).transpose(1, 2)
-        x = F.dropout(x, self.config.dropout, self.training)
-        embeddings: Tensor = self.final(self.out(x))
-        return embeddings, spelled
-
-
-def spell(text: str) -> list[int]:
-    """Return the ids of a text's characters, lower case; what cannot be spelled is a space or nothing."""
-    kept = "".join(char if char in CHARACTERS else " " for char in text.lower().replace("’", "'"))
-    return [CHARACTERS.index(char) + 1 for char in " ".join(kept.split())]
-
-
-def read_spelling(logits: Tensor) -> str:
-    """Return what (T, 29) logits spell: the likeliest way, repetitions and blanks left out."""
-    ids = torch.unique_consecutive(logits.argmax(-1)).tolist()
-    return " ".join("".join(CHARACTERS[i - 1] for i in ids if i).split())
-
-
-def without_breaks(logits: Tensor) -> Tensor:
-    """Join blank and space: (T, 29) logits to (T, 28) log probabilities of the blank and `CHARACTERS[1:]`."""
-    shares = logits.float().log_softmax(-1)
-    return torch.cat((shares[:, :2].logsumexp(-1, keepdim=True), shares[:, 2:]), -1)
+    def forward(self, manner: Tensor) -> Tensor:
+        """(batch, manner) -> (batch, places, llm_dim)."""
+        x = ((manner - self.centre) / self.spread).clamp(-5, 5)
+        x = F.gelu(self.inlet(F.dropout(x, self.config.dropout, self.training)))
+        x = self.outlet(F.dropout(x, self.config.dropout, self.training))
+        out: Tensor = self.final(x.unflatten(-1, (self.config.places, self.config.llm_dim)))
+        return out
 
 
 def save_adaptor(adaptor: Adaptor, path: Path) -> None:

@@ -1,50 +1,67 @@
 """nano's mind with an ear: the same language model, with an adapter, reads sound where words would stand."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepaudio.audio import Audio
+from stepaudio.errors import InputError
 from stepaudio.lm.mind import NanoMind
 from stepaudio.lm.prompts import chatml
 from stepaudio.lm.prompts.listening import WRITE_DOWN
 from stepaudio.lm.prompts.messages import AudioPart, Message, Part, TextPart, user
-from stepaudio.results import Segment
+from stepaudio.results import Reply, Segment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stepaudio.features.whisper import WhisperFeatures
+    from stepaudio.cancel import CancelToken
+    from stepaudio.features.heard import Heard, Hearing
     from stepaudio.lm.adaptor import Adaptor
+    from stepaudio.lm.bridge import Bridge
     from stepaudio.lm.generate import Prompt
-    from stepaudio.lm.lexicon import Lexicon
     from stepaudio.lm.model import DecoderLM
-    from stepaudio.lm.sampling import Grammar
+    from stepaudio.lm.sampling import Grammar, Sampling
+    from stepaudio.lm.tools.use import ToolUser
+    from stepaudio.voices import Voice
 
-ADAPTOR, ADAPTER, LEXICON = "adaptor.safetensors", "adapter.safetensors", "lexicon.txt"
+ADAPTOR, ADAPTER = "adaptor.safetensors", "adapter.safetensors"
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 _SOUNDS = 16
-"""Sounds whose embeddings are kept: those of a long conversation."""
-MARKS = ".,?!"
-WORDS_A_SECOND = 8
-"""More than anybody says: what is written down ends there, should the model not end it."""
+"""Sounds that are kept besides those of the conversation at hand."""
+ANSWER_TOKENS = 24
+"""The longest answer to a question about a sound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A sound that was heard.
+
+    Attributes:
+        words: the likeliest ones.
+        embeddings: (n, hidden), what the language model reads.
+    """
+
+    words: str
+    embeddings: "Tensor"
 
 
 class HearingMind(NanoMind):
     """A mind whose messages may hold sound; shares its weights with a mind that reads.
 
     Args:
-        folder: of the card ``nano-ear``: adaptor, adapter, and with a lexicon what `write_down` searches by.
-        whisper: folder of the card ``whisper-tiny.en``, whose encoder hears.
+        folder: of the card ``nano-ear``: adaptor and adapter.
+        whisper: folder of the card ``whisper-tiny.en``, which hears.
         mind: whose language model it is.
     """
 
     def __init__(self, folder: Path, whisper: Path, mind: NanoMind) -> None:
         super().__init__(mind.folder, mind.manner)
         self._ear, self._whisper, self._mind = folder, whisper, mind
-        self._heard: dict[str, Tensor] = {}
+        self._heard: dict[str, Sound] = {}
         self._known: dict[int, tuple[str, int]] = {}
 
     @cached_property
@@ -57,82 +74,120 @@ class HearingMind(NanoMind):
 
     @cached_property
     def adaptor(self) -> "Adaptor":
-        """From the encoder's features to embeddings."""
+        """From how a sound is to embeddings."""
         from stepaudio.lm.adaptor import load_adaptor
 
         return load_adaptor(self._ear / ADAPTOR)
 
     @cached_property
-    def encoder(self) -> "WhisperFeatures":
-        """The encoder."""
-        from stepaudio.features.whisper import WhisperFeatures
+    def hearing(self) -> "Hearing":
+        """Whisper."""
+        from stepaudio.features.heard import Hearing
 
-        return WhisperFeatures(self._whisper, self.manner.cores or 0)
+        return Hearing(self._whisper, self.manner.cores or 0)
 
     @cached_property
-    def lexicon(self) -> "Lexicon | None":
-        """The words that can be written down by their letters, if the folder has any."""
-        from stepaudio.lm.adaptor import CHARACTERS
-        from stepaudio.lm.lexicon import Lexicon, read_lexicon
+    def bridge(self) -> "Bridge":
+        """From Whisper's words to the language model's."""
+        from stepaudio.lm.bridge import Bridge
 
-        path = self._ear / LEXICON
-        return Lexicon(read_lexicon(path), CHARACTERS[1:], self.tokenizer) if path.is_file() else None
+        return Bridge(self.hearing.tokenizer, self.tokenizer)
+
+    def load(self) -> None:
+        """Read the weights of ear and mind; safe to call from several threads."""
+        with self._loading:
+            _ = self.hearing, self.adaptor
+        super().load()
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: "Sampling | None" = None,
+        seed: int | None = None,
+        cancel: "CancelToken | None" = None,
+    ) -> Iterator[str]:
+        """As `NanoMind.stream`; a conversation without sound is answered by the mind that reads."""
+        sounds = any(isinstance(part, AudioPart) for message in messages for part in message.parts)
+        answer = super().stream if sounds else self._mind.stream
+        return answer(messages, sampling=sampling, seed=seed, cancel=cancel)
 
     def write_down(self, audio: Audio) -> str:
-        """Return the words of a clip of at most 28 s.
+        """Return the words of a clip of at most half a minute."""
+        sound = self.listen(audio)
+        if not sound.words:
+            return ""
+        return self._reply(user(AudioPart(audio), WRITE_DOWN), 8 + 2 * len(sound.embeddings))
 
-        With a lexicon, the words that language and spelling find likeliest together; without, what the
-        language model writes on hearing the embeddings.
+    def ask(self, audio: Audio, question: str, *, seed: int | None = None) -> str:
+        """Answer a question about how something is said; see `prompts.questions` for what was learned.
+
+        Raises:
+            InputError: the question is empty.
         """
+        if not question.strip():
+            raise InputError("the question is empty")
+        return self._reply(user(AudioPart(audio), "\n" + question.strip()), ANSWER_TOKENS)
+
+    def caption(self, audio: Audio, *, seed: int | None = None) -> str:
+        """Describe how something is said: the answers to all questions that were learned."""
+        from stepaudio.lm.prompts.questions import QUESTIONS
+
+        return " ".join(self.ask(audio, each.wordings[0]) for each in QUESTIONS)
+
+    def translate(
+        self, audio: Audio, target: str, *, voice: "Voice | None" = None, seed: int | None = None
+    ) -> Reply:
+        """Nano speaks one language.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("nano cannot translate; converted folders of Step-Audio 2 can")
+
+    @property
+    def tool_user(self) -> "ToolUser":
+        """The one of the mind that reads: tools are chosen and filled in by the likeliest words."""
+        return self._mind.tool_user
+
+    def listen(self, audio: Audio) -> Sound:
+        """Hear a clip of any length."""
+        name = _name(audio)
+        if name not in self._heard:
+            self._heard[name] = self._sound(audio)
+        return self._heard[name]
+
+    def _sound(self, audio: Audio) -> Sound:
+        import torch
+
+        from stepaudio.families.listening import quiet_pieces
+        from stepaudio.features.heard import RATE
+        from stepaudio.lm.bridge import soft_words
+        from stepaudio.lm.threads import cores
+
+        words, parts = [], []
+        with torch.inference_mode(), cores(self.manner.cores):
+            for _, piece in quiet_pieces(audio.resample(RATE)):
+                heard: Heard = self.hearing(piece.samples)
+                words.append(self.bridge.text(heard))
+                manner = self.adaptor(torch.from_numpy(heard.manner)[None])[0]
+                parts += [manner, soft_words(self.model, *self.bridge.mixtures(heard)).to(manner)]
+        return Sound(" ".join(filter(None, words)), torch.cat(parts))
+
+    def _reply(self, message: Message, most: int) -> str:
+        from stepaudio.lm.sampling import Sampling
         from stepaudio.lm.text import finish_text, push_text, start_text
 
-        if self.lexicon is not None:
-            return self._search(audio, self.lexicon)
-        most = 8 + round(audio.seconds * WORDS_A_SECOND)
-        ids = self._encode([user(AudioPart(audio), WRITE_DOWN)])
         text = start_text(self.tokenizer)
-        said = "".join(push_text(text, [token]) for token in self.ids(ids, max_new_tokens=most))
+        written = self.ids(self._encode([message]), sampling=Sampling(temperature=0), max_new_tokens=most)
+        said = "".join(push_text(text, [token]) for token in written)
         return (said + finish_text(text)).strip()
 
-    def _search(self, audio: Audio, lexicon: "Lexicon") -> str:
-        """Write down in the user's turn, where the language model expects what users say."""
-        import torch
+    def _worded(self, messages: Sequence[Message]) -> list[Message]:
+        def in_words(part: Part) -> Part:
+            return TextPart(self.listen(part.audio).words) if isinstance(part, AudioPart) else part
 
-        from stepaudio.lm.adaptor import without_breaks
-        from stepaudio.lm.joint import JointRules, write_down
-        from stepaudio.lm.prompts.listening import heard_turn
-        from stepaudio.lm.threads import cores
-
-        model, encode = self._mind.model, self.tokenizer.encode
-        sounds = without_breaks(self._adapted(audio)[1]).numpy()
-        rules = JointRules(marks=tuple(encode(mark)[0] for mark in MARKS))
-        with torch.inference_mode(), cores(self.manner.cores):
-            cache = model.new_cache()
-            before = torch.tensor([heard_turn(self.tokenizer).before], device=model.device)
-            logits = model(before, cache=cache, last_only=True)[0, -1]
-            (end,) = encode(chatml.END)
-            return self.tokenizer.decode(
-                write_down(model, cache, logits, sounds, lexicon, end, rules)
-            ).strip()
-
-    def embeddings(self, audio: Audio) -> "Tensor":
-        """Return (T, hidden) of a clip: 12.5 a second."""
-        return self._adapted(audio)[0]
-
-    def _adapted(self, audio: Audio) -> "tuple[Tensor, Tensor]":
-        """Embeddings of a clip, and the logits of its spelling."""
-        import torch
-
-        from stepaudio.features.whisper import HOP, RATE
-        from stepaudio.lm.adaptor import FRAMES_PER_EMBEDDING
-        from stepaudio.lm.threads import cores
-
-        samples = audio.resample(RATE).samples
-        frames = -(-len(samples) // (HOP * FRAMES_PER_EMBEDDING)) * FRAMES_PER_EMBEDDING
-        features = torch.from_numpy(self.encoder(samples)[:frames])
-        with torch.inference_mode(), cores(self.manner.cores):
-            embeddings, spelling = self.adaptor(features[None])
-        return embeddings[0], spelling[0]
+        return _changed(messages, in_words)
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         sounds: list[Audio] = []
@@ -143,30 +198,26 @@ class HearingMind(NanoMind):
             sounds.append(part.audio)
             return TextPart(_MARK)
 
-        turns = [
-            message
-            if message.content is None
-            else Message(message.role, tuple(map(in_words, message.parts)), message.closed)
-            for message in messages
-        ]
-        pieces = chatml.render(turns).split(_MARK)
+        pieces = chatml.render(_changed(messages, in_words)).split(_MARK)
         ids = self.tokenizer.encode(pieces[0])
         for audio, piece in zip(sounds, pieces[1:], strict=True):
             ids += self._hear(audio)
             ids += self.tokenizer.encode(piece)
+        self._forget({_name(audio) for audio in sounds})
         return ids
+
+    def _forget(self, needed: set[str]) -> None:
+        """Let the oldest sounds go that this conversation does not have."""
+        others = [name for name in self._heard if name not in needed]
+        gone = set(others[: max(0, len(self._heard) - _SOUNDS)])
+        self._heard = {name: sound for name, sound in self._heard.items() if name not in gone}
+        self._known = {key: place for key, place in self._known.items() if place[0] not in gone}
 
     def _hear(self, audio: Audio) -> list[int]:
         """Ids below 0 that stand for the places of a sound: the same for the same sound."""
-        name = hashlib.blake2b(audio.samples.tobytes(), digest_size=6).hexdigest()
-        if name not in self._heard:
-            while len(self._heard) >= _SOUNDS:
-                gone = next(iter(self._heard))
-                del self._heard[gone]
-                self._known = {key: place for key, place in self._known.items() if place[0] != gone}
-            self._heard[name] = self.embeddings(audio)
+        sound, name = self.listen(audio), _name(audio)
         first = -(int(name, 16) << 12) - 1
-        ids = [first - place for place in range(len(self._heard[name]))]
+        ids = [first - place for place in range(len(sound.embeddings))]
         self._known.update((key, (name, place)) for place, key in enumerate(ids))
         return ids
 
@@ -179,7 +230,7 @@ class HearingMind(NanoMind):
         for place, key in enumerate(ids):
             if key < 0:
                 name, at = self._known[key]
-                words[place] = self._heard[name][at]
+                words[place] = self._heard[name].embeddings[at]
         return Prompt([i for i in ids if i >= 0], embeds=words, seed=seed, grammar=grammar)
 
 
@@ -195,7 +246,8 @@ class HearingEars:
 
     def load(self) -> object:
         """Read the weights, which otherwise happens at first use."""
-        return self._mind.model, self._mind.adaptor, self._mind.encoder
+        self._mind.load()
+        return self._mind
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:
         """Yield a segment for each stretch of at most 25 s.
@@ -203,9 +255,22 @@ class HearingEars:
         Raises:
             InputError: another language than English.
         """
-        from stepaudio.errors import InputError
         from stepaudio.families.listening import transcribe_pieces
 
         if language not in (None, "en"):
             raise InputError(f"language {language!r} is not one this model hears; it knows: en")
         yield from transcribe_pieces(audio, self._mind.write_down)
+
+
+def _changed(messages: Sequence[Message], change: Callable[[Part], Part]) -> list[Message]:
+    """The conversation with every part changed."""
+    return [
+        message
+        if message.content is None
+        else Message(message.role, tuple(map(change, message.parts)), message.closed)
+        for message in messages
+    ]
+
+
+def _name(audio: Audio) -> str:
+    return hashlib.blake2b(audio.samples.tobytes(), digest_size=6).hexdigest()

@@ -160,10 +160,11 @@ class NanoMind:
         Raises:
             InputError: as `stream`, or the schema of the tool that is needed cannot be decoded under.
         """
+        worded = self._worded(messages)
         if messages and messages[-1].role == "tool":
-            yield from self.tool_user.tell(messages)
+            yield from self.tool_user.tell(worded)
             return
-        call = self.tool_user.call(messages[-1].text, tools, cancel=cancel) if messages and tools else None
+        call = self.tool_user.call(worded[-1].text, tools, cancel=cancel) if messages and tools else None
         if call is not None:
             yield call
             return
@@ -240,6 +241,10 @@ class NanoMind:
                     f"the message is too long: {len(ids)} tokens of {self.manner.max_prompt_tokens}"
                 )
             turns = turns[later[0] :]
+
+    def _worded(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The conversation in words, by which tools are chosen."""
+        return messages
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a conversation as it is put to the model."""

@@ -14,19 +14,6 @@ from stepaudio.lm.position import alibi_slopes, rope_tables, rotate, sqrt_alibi
 
 
 @dataclass(frozen=True)
-class Branches:
-    """Where new tokens stand that go on from different ones: a tree in one row of a cache.
-
-    Attributes:
-        positions: of the new tokens, ``(new,)`` int64: how many tokens lie before each on its own branch.
-        seen: ``(new, keys)`` bool: what each attends to, of all that the cache holds and of the new ones.
-    """
-
-    positions: Tensor
-    seen: Tensor
-
-
-@dataclass(frozen=True)
 class Plan:
     """What all layers of one forward pass share, computed once.
 
@@ -252,7 +239,6 @@ class DecoderLM(nn.Module):
         inputs_embeds: Tensor | None = None,
         cache: KVCache | None = None,
         mask: Tensor | None = None,
-        branches: Branches | None = None,
         last_only: bool = False,
     ) -> Tensor:
         """Return the logits after the given tokens.
@@ -262,7 +248,6 @@ class DecoderLM(nn.Module):
             inputs_embeds: ``(batch, new, hidden)``.
             cache: what came before; the new tokens are appended to it.
             mask: ``(batch, new)`` bool, False for padding on either side, which is never attended.
-            branches: where the new tokens of a single row stand, unless each follows the one before it.
             last_only: only the logits of each row's last real token, ``(batch, 1, vocab)``.
 
         Returns:
@@ -271,9 +256,7 @@ class DecoderLM(nn.Module):
         Raises:
             InputError: shapes that do not fit, an id out of range, or more than the context holds.
         """
-        hidden = self.hidden(
-            input_ids, inputs_embeds=inputs_embeds, cache=cache, mask=mask, branches=branches
-        )
+        hidden = self.hidden(input_ids, inputs_embeds=inputs_embeds, cache=cache, mask=mask)
         if last_only:
             if mask is None:
                 hidden = hidden[:, -1:]
@@ -290,7 +273,6 @@ class DecoderLM(nn.Module):
         inputs_embeds: Tensor | None = None,
         cache: KVCache | None = None,
         mask: Tensor | None = None,
-        branches: Branches | None = None,
     ) -> Tensor:
         """Return the final hidden states ``(batch, new, hidden)``; arguments as for :meth:`forward`."""
         if (input_ids is None) == (inputs_embeds is None):
@@ -311,7 +293,7 @@ class DecoderLM(nn.Module):
             if bool(mask.all()):
                 mask = None
         x = x.to(self.dtype)
-        plan = self._plan(x, cache, mask) if branches is None else self._plan_branches(x, cache, branches)
+        plan = self._plan(x, cache, mask)
         for layer in self.model.layers:
             x = layer(x, plan, cache)
         if cache is not None and plan.slots is not None:
@@ -357,16 +339,6 @@ class DecoderLM(nn.Module):
         else:
             bias = sqrt_alibi(self._alibi(device), distance)
         return Plan(rope, bias, False, slots)
-
-    def _plan_branches(self, x: Tensor, cache: KVCache | None, branches: Branches) -> Plan:
-        if cache is None or cache.batch != 1 or self.config.position != "rope":
-            raise InputError("branches grow in a cache of one row, of a model with rotary positions")
-        slots = Slots(cache, x.shape[1], None)
-        if branches.seen.shape != (x.shape[1], slots.end) or branches.positions.shape != x.shape[1:2]:
-            raise InputError("branches must tell a position and what is seen of every new token")
-        cos, sin = self._rope(int(branches.positions.max()) + 1, x.device)
-        rope = cos[branches.positions], sin[branches.positions]
-        return Plan(rope, branches.seen[None, None], False, slots)
 
     def _uniform(self, first: int, new: int, slots: Slots | None, device: torch.device) -> Plan:
         """Plan for rows that all stand at `first`, without padding: slices, and no mask for one step."""

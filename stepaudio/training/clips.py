@@ -18,7 +18,7 @@ from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP
 from stepaudio.training.align import FRAME_RATE, TICKS, tokens_of_frames
 
 if TYPE_CHECKING:
-    from stepaudio.training.lessons import Recording
+    from stepaudio.training.heard import Recording
 
 UNKNOWN = -1
 """Phoneme of a frame of which nobody knows it."""

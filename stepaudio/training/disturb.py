@@ -16,23 +16,13 @@ from stepaudio.features.whisper import RATE
 Background = Literal["any", "none", "noise", "music"]
 """What lies behind a voice; ``any`` is mostly nothing, else noise or music, quietly."""
 
-SPEEDS = (0.88, 1.14)
 COLOUR_DB, NOISE_COLOUR_DB = 5.0, 9.0
 """Deviations of the gain of a band of the frequencies."""
 BANDS = 9
 HEARD_DB, HINTED_DB = (2.0, 16.0), (8.0, 32.0)
 """Distances of speech to a background that is asked for, and to one that just happens to be there."""
-SHARES = {"colour": 0.5, "room": 0.25, "noise": 0.25, "music": 0.1, "speed": 0.6}
+SHARES = {"colour": 0.5, "room": 0.25, "noise": 0.25, "music": 0.1}
 ROOM_S = 0.4
-
-
-def change_speed(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Play some sounds (n,) faster or slower, which makes another speaker of them."""
-    if random.random() >= SHARES["speed"]:
-        return sound
-    length = round(len(sound) / random.uniform(*SPEEDS))
-    places = np.linspace(0, len(sound) - 1, length)
-    return np.interp(places, np.arange(len(sound)), sound).astype(sound.dtype)
 
 
 def disturb(

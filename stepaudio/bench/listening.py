@@ -1,0 +1,167 @@
+"""The suite `listening`: nano's two paths beside each other, the one that hears and the one that reads.
+
+Recordings of people come from a folder; questions and clips in different manners are made with the teacher's
+voices, which the ear has heard in training, saying what it has not.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stepaudio.audio import Audio
+from stepaudio.bench.result import BenchResult, Figure
+from stepaudio.bench.speech import TEACHER, read_recordings, sentences, voices_of
+from stepaudio.families.base import Listener
+from stepaudio.families.options import CASCADE, UNIFIED
+
+if TYPE_CHECKING:
+    from stepaudio.api import StepAudio
+
+LOW_HZ, HIGH_HZ = (85.0, 125.0), (190.0, 260.0)
+SAME = 0.5
+"""Token F1 from which two answers count as the same."""
+
+
+def run_listening(
+    repeats: int, progress: Callable[[str], None], *, model: str, data: Path | None, limit: int
+) -> BenchResult:
+    """Measure words written down, answers, questions about manner, and the wait for the first word.
+
+    Args:
+        repeats: questions that are timed.
+        progress: told what is being done.
+        model: name of the model; its card must require an ear.
+        data: a folder of recordings with ``manifest.jsonl``; without it the teacher's speech is written down.
+        limit: recordings, questions, and clips of each question about manner, at most.
+
+    Raises:
+        InputError: the model has no ear.
+    """
+    from stepaudio.api import load
+
+    systems = {path: load(model, path=path) for path in (UNIFIED, CASCADE)}
+    teacher = load(TEACHER)
+    asked = questions()[:limit]
+    figures: list[Figure] = []
+    progress(f"bench: {len(asked)} questions are spoken")
+    voices = voices_of(teacher)
+    spoken = [teacher.speak(text, voice=voices[i % len(voices)]) for i, text in enumerate(asked)]
+    if data is not None:
+        recordings = [(each.audio, each.text) for each in read_recordings(data)][:limit]
+    else:
+        recordings = list(zip(spoken, asked, strict=True))
+    for path, system in systems.items():
+        progress(f"bench: {path}")
+        figures.append(Figure(f"{path}_wer", "", (word_error_rate(system, recordings),)))
+        figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, asked),)))
+        waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
+        figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
+    mind = systems[UNIFIED].family.mind
+    assert isinstance(mind, Listener)  # the path would not have loaded
+    for name, share in manner_accuracy(mind, teacher, limit, progress).items():
+        figures.append(Figure(f"ask_{name}", "", (share,)))
+    origin = f"recordings of {data.name}" if data else "the questions themselves"
+    notes = (f"{len(asked)} questions; written down: {origin}; the same answer: token F1 of {SAME} or more.",)
+    return BenchResult("listening", tuple(figures), notes)
+
+
+def questions() -> list[str]:
+    """Fifty questions of our own, one a line, none of which the ear has learned from."""
+    text = files("stepaudio.bench").joinpath("data/questions.txt").read_text("utf-8")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def word_error_rate(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) -> float:
+    """Words wrong of all, after Whisper's normaliser."""
+    from stepaudio.evaluation.metrics.text import word_errors
+
+    errors = [word_errors(text, sa.transcribe(audio).text) for audio, text in recordings]
+    return sum(each.count for each in errors) / max(1, sum(each.length for each in errors))
+
+
+def agreement(sa: "StepAudio", spoken: Sequence[Audio], asked: Sequence[str]) -> float:
+    """Share of spoken questions that are answered as the same words are in text."""
+    from stepaudio.evaluation.metrics.answers import token_f1
+
+    same = 0
+    for sound, text in zip(spoken, asked, strict=True):
+        same += token_f1(reply_to(sa, sound), [reply_to(sa, text)]) >= SAME
+    return same / len(asked)
+
+
+def reply_to(sa: "StepAudio", question: Audio | str) -> str:
+    """The written reply, without a mouth."""
+    from stepaudio.lm.prompts.messages import AudioPart, user
+
+    if isinstance(question, str):
+        return "".join(sa.family.mind.stream([user(question)]))
+    if sa.family.partner is None:
+        return "".join(sa.family.mind.stream([user(sa.transcribe(question).text)]))
+    return "".join(sa.family.mind.stream([user(AudioPart(question))]))
+
+
+def first_text_s(sa: "StepAudio", sound: Audio) -> float:
+    """Seconds from the end of a question to the first words of the reply."""
+    from stepaudio.dialogue.events import TextDelta
+
+    began = time.perf_counter()
+    for event in sa.chat().turn(sound):
+        if isinstance(event, TextDelta):
+            return time.perf_counter() - began
+    return float("nan")
+
+
+def manner_accuracy(
+    mind: Listener, teacher: "StepAudio", limit: int, progress: Callable[[str], None]
+) -> dict[str, float]:
+    """Share of right answers to each question about how something is said, over sentences of our own."""
+    from stepaudio.lm.prompts.questions import QUESTIONS
+
+    shares = {}
+    texts = [text for text in sentences() if len(text.split()) >= 5]
+    for question in QUESTIONS:
+        progress(f"bench: asking for the {question.name}")
+        values = list(question.answers)
+        right = 0
+        for index in range(limit):
+            value = values[index % len(values)]
+            clip = in_manner(teacher, texts[(7 * index) % len(texts)], question.name, value, index)
+            said = mind.ask(clip, question.wordings[0])
+            right += question.value(said) == value
+        shares[question.name] = right / limit
+    return shares
+
+
+def in_manner(teacher: "StepAudio", text: str, name: str, value: str, seed: int) -> Audio:
+    """A sentence said so that the answer to a question is known."""
+    from stepaudio.features.heard import RATE
+    from stepaudio.training.heard import KINDS, said_in, with_background
+    from stepaudio.voices import list_voices
+
+    random = np.random.default_rng((1, seed))
+    gender = {"man": "male", "woman": "female"}.get(value)
+    voices = [info for info in list_voices("kokoro") if gender in (None, info.gender)]
+    voice = voices[int(random.integers(len(voices)))].name
+    speed = {"slow": random.uniform(0.6, 0.75), "fast": random.uniform(1.35, 1.6)}.get(value, 1.0)
+    clip = teacher.speak(text, voice=voice, style=f"speed={speed:.2f}")
+    if name == "pitch":
+        return at_pitch(clip, random.uniform(*LOW_HZ if value == "low" else HIGH_HZ))
+    if name == "emotion":
+        style = next(style for style, told in KINDS.items() if told == value)
+        return said_in(clip, style, random)
+    if name == "background":
+        return Audio(with_background(clip.resample(RATE).samples, value, random), RATE)
+    return clip
+
+
+def at_pitch(clip: Audio, hz: float) -> Audio:
+    """A clip whose median F0 is `hz`."""
+    from stepaudio.decoder.world import analyse, synthesise
+
+    frames = analyse(clip)
+    voiced = frames.f0[frames.f0 > 0]
+    return synthesise(frames.pitched(hz / float(np.median(voiced)))) if len(voiced) else clip
