@@ -8,6 +8,7 @@ python listening/nano.py export --work WORK --out FOLDER
 
 import json
 import random
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,9 +79,7 @@ def learn(
     sets: Sets,
     work: Where = Path("runs/nano"),
     texts: Annotated[list[Path] | None, typer.Option(help="Files with sentences to write down.")] = None,
-    questions: Annotated[
-        list[Path] | None, typer.Option(help='Lines, or JSON Lines with "question".')
-    ] = None,
+    questions: Annotated[list[Path] | None, typer.Option(help='JSON Lines of "question", "answers".')] = None,
     typed: Annotated[int, typer.Option(help="Most sentences, and most questions.")] = 600,
     steps: int = 2000,
     batch: int = 16,
@@ -96,21 +95,21 @@ def learn(
     from stepaudio import hub
     from stepaudio.features.heard import load_tokenizer
     from stepaudio.lm.bridge import Bridge
-    from stepaudio.lm.mind import NanoMind
     from stepaudio.training import heard, lessons, listening_run
 
     torch.set_num_threads(threads)
     tokenizer, lm = _language_model(device)
     bridge = Bridge(load_tokenizer(hub.folder(EAR)), tokenizer)
     kept, said = listening_run.split(heard.read(work / "heard", sets))
-    asked, written = _drawn(questions or [], typed), _drawn(texts or [], typed)
-    spoken = [each.text for each in said + kept if each.text.endswith("?")]
-    answers = listening_run.known_answers(work / "answers.json", [*asked, *spoken], NanoMind(hub.folder(LM)))
-    typed_lessons = [lessons.typed(bridge, text, answers.get(text, "")) for text in [*asked, *written]]
-    kept, said = ([each.answered(answers) for each in part] for part in (kept, said))
-    print(f"{len(said)} recordings and {len(typed_lessons)} texts to learn from, {len(kept)} held out")
+    asked = [json.loads(line) for line in _drawn(questions or [], typed)]
+    kept_asked, asked = asked[::20], [each for place, each in enumerate(asked) if place % 20]
+    manners = cycle(each.heard.manner for each in said)
+    spoken = [lessons.typed(bridge, text, next(manners)) for text in _drawn(texts or [], typed)]
+    for part, rows in ((spoken, asked), (kept, kept_asked)):
+        part += [lessons.typed(bridge, row["question"], next(manners), row["answers"][0]) for row in rows]
+    print(f"{len(said)} recordings and {len(spoken)} texts to learn from, {len(kept)} held out")
     teaching = lessons.Teaching(tokenizer, bridge, listening_run.opening())
-    course = lessons.Course(said, typed_lessons, teaching, batch)
+    course = lessons.Course(said, spoken, teaching, batch)
     plan = Plan(
         steps=steps,
         learning_rate=6e-4,
@@ -143,10 +142,9 @@ def export(
 
 
 def _drawn(paths: list[Path], most: int) -> list[str]:
-    """Some texts out of files, the same every time."""
+    """Some lines out of files, the same every time."""
     lines = sorted({line for path in paths for line in path.read_text("utf-8").splitlines() if line.strip()})
-    drawn = random.Random(0).sample(lines, min(most, len(lines)))
-    return [json.loads(line)["question"] if line.startswith("{") else line.strip() for line in drawn]
+    return random.Random(0).sample(lines, min(most, len(lines)))
 
 
 def _language_model(device: str = "cpu") -> "tuple[TextTokenizer, DecoderLM]":

@@ -62,7 +62,7 @@ def nano(load_once: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], load_once: Callable[..., Any]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Path], Callable[..., tuple[int, str, str]]]:
     """The command line in this process, in a given folder: arguments to exit code, stdout and stderr."""
     from stepaudio.cli.main import main
@@ -83,7 +83,17 @@ def cli(
         for name in ("SERVER", "SERVER_MODEL", "EARS"):
             monkeypatch.delenv(f"STEPAUDIO_{name}", raising=False)
         monkeypatch.setenv("STEPAUDIO_DEVICE", "cpu")
-        monkeypatch.setattr("stepaudio.api.load", load_once)
         return call
 
     return within
+
+
+@pytest.fixture
+def nano_cli(
+    cli: Callable[[Path], Callable[..., tuple[int, str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    load_once: Callable[..., Any],
+) -> Callable[[Path], Callable[..., tuple[int, str, str]]]:
+    """The same with the real nano, whose weights are read once for all tests."""
+    monkeypatch.setattr("stepaudio.api.load", load_once)
+    return cli

@@ -71,8 +71,8 @@ def test_python_snippets_run(folder, number, monkeypatch, load_once):
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in SHELL if not line.startswith(LEFT_TO_PEOPLE)])
-def test_command_lines_run(folder, line, cli):
-    run = cli(folder)
+def test_command_lines_run(folder, line, nano_cli):
+    run = nano_cli(folder)
     for _ in range(5):
         code, out, err = run(*shlex.split(line)[1:])
         # The official families stand here with random weights, and draw: now and then nothing can be spoken.

@@ -84,7 +84,7 @@ def test_words_become_mixtures_of_as_many_pieces() -> None:
     # A word of several pieces takes as many places; no words take none.
     assert BRIDGE.mixtures(heard(0, 2, 5))[0].shape == (8, RIVALS)
     assert BRIDGE.mixtures(heard(0))[0].shape == (0, RIVALS)
-    assert BRIDGE.text(heard(0, 0, 1)) == "a cab"
+    assert BRIDGE.text([0, 1]) == "a cab"
 
 
 def test_a_sure_word_is_the_word_itself() -> None:
@@ -157,7 +157,7 @@ class Marks(Letters):
 def test_a_course_draws_every_kind_every_answer_and_repeats() -> None:
     facts = [{"gender": "man"}, {"gender": "man"}, {"gender": "man"}, {"gender": "woman", "speed": "slow"}]
     recordings = [Recording(str(i), "plain", "a cab", heard(i, 0, 1), facts[i]) for i in range(4)]
-    texts = [replace(typed(BRIDGE, "bad cab"), answer="a")]
+    texts = [typed(BRIDGE, "bad cab", heard(9).manner, "a")]
     course = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]
     steps = [course.draw(step) for step in range(60)]
     again = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]

@@ -128,9 +128,11 @@ def test_a_result_in_the_history_does_not_stop_nano(nano):
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_the_cli_takes_a_module(nano, cli, tmp_path):
+def test_the_cli_takes_a_module(nano, nano_cli, tmp_path):
     nano.speak("What time is it in Tokyo?", voice="ben").save(tmp_path / "q.wav")
-    code, out, err = cli(tmp_path)("chat", "q.wav", "-o", "a.wav", "--json", "--tools", EVAL / "tools.py")
+    code, out, err = nano_cli(tmp_path)(
+        "chat", "q.wav", "-o", "a.wav", "--json", "--tools", EVAL / "tools.py"
+    )
     assert code == 0, err
     (call,) = json.loads(out)["tool_calls"]
     assert call["name"] == "get_date_time"

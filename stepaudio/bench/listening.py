@@ -34,12 +34,12 @@ def run_listening(
     Args:
         repeats: questions that are timed.
         progress: told what is being done.
-        model: name of the model; its card must require an ear.
+        model: name of the model; questions about manner are asked if its card requires an ear.
         data: a folder of recordings with ``manifest.jsonl``; without it the teacher's speech is written down.
         limit: recordings, questions, and clips of each question about manner, at most.
 
     Raises:
-        InputError: the model has no ear.
+        InputError: the model does not hear by itself.
     """
     from stepaudio.api import load
 
@@ -60,10 +60,9 @@ def run_listening(
         figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, asked),)))
         waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
         figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
-    mind = systems[UNIFIED].family.mind
-    assert isinstance(mind, Listener)  # the path would not have loaded
-    for name, share in manner_accuracy(mind, teacher, limit, progress).items():
-        figures.append(Figure(f"ask_{name}", "", (share,)))
+    if isinstance(ear := systems[CASCADE].family.mind, Listener):
+        for name, share in manner_accuracy(ear, teacher, limit, progress).items():
+            figures.append(Figure(f"ask_{name}", "", (share,)))
     origin = f"recordings of {data.name}" if data else "the questions themselves"
     notes = (f"{len(asked)} questions; written down: {origin}; the same answer: token F1 of {SAME} or more.",)
     return BenchResult("listening", tuple(figures), notes)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from stepaudio.families.nano_codec import NanoCodec
 
 EAR = "nano-ear"
-"""Card of what lets the language model hear; where a card does not require it, there is the cascade alone."""
+"""Card of what lets the language model hear how something sounds; words it hears without."""
 OWN_SPEECH = "nano-speech"
 """Card of nano's own speech models; where a card does not require it, the teacher speaks."""
 
@@ -22,7 +22,7 @@ def load_nano(name: str, folders: dict[str, Path], path: str | None = None) -> F
         name: of the card.
         folders: ears and mind, maybe the ear of the mind, and either nano's own speech models or the teacher.
         path: ``unified``: the language model hears by itself; else Whisper writes down what it answers.
-            Questions about a sound are answered by hearing on either path.
+            With an ear, questions about how something sounds are answered by hearing on either path.
     """
     from stepaudio.families.cascade import CascadePartner
     from stepaudio.lm.hearing import HearingEars, HearingMind
@@ -33,9 +33,9 @@ def load_nano(name: str, folders: dict[str, Path], path: str | None = None) -> F
     ears: Ears = WhisperEars(whisper)
     mind = NanoMind(folders["smollm2-135m-instruct"])
     mouth, codec = _mouth(folders)
-    if EAR not in folders:
+    if EAR not in folders and path != UNIFIED:
         return Family(name=name, ears=ears, mind=mind, mouth=mouth, codec=codec, cloner=codec)
-    hearing = HearingMind(folders[EAR], whisper, mind)
+    hearing = HearingMind(folders.get(EAR), whisper, mind)
     partner: Partner | None = None
     if path == UNIFIED:
         ears = HearingEars(hearing)

@@ -1,5 +1,6 @@
 """Words that Whisper expects as embeddings of a language model: mixtures of what may have been said."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,9 +39,9 @@ class Bridge:
             self._known[key] = tuple(self._tokenizer.encode(text.lstrip() if first else text))
         return self._known[key]
 
-    def text(self, heard: Heard) -> str:
-        """The likeliest words."""
-        return str(self._whisper.decode(heard.words[:, 0].tolist())).strip()
+    def text(self, words: Sequence[int]) -> str:
+        """Words of Whisper's vocabulary as text."""
+        return str(self._whisper.decode(list(words))).strip()
 
     def words(self, text: str) -> list[int]:
         """Whisper's tokens of a text, as its decoder would write them: with a blank in front."""

@@ -11,7 +11,6 @@ from stepaudio.audio import Audio
 from stepaudio.errors import InputError
 from stepaudio.lm.mind import NanoMind
 from stepaudio.lm.prompts import chatml
-from stepaudio.lm.prompts.listening import WRITE_DOWN
 from stepaudio.lm.prompts.messages import AudioPart, Message, Part, TextPart, user
 from stepaudio.results import Reply, Segment
 
@@ -41,10 +40,12 @@ class Sound:
     """A sound that was heard.
 
     Attributes:
+        heard: by Whisper, piece by piece.
         words: the likeliest ones.
         embeddings: (n, hidden), what the language model reads.
     """
 
+    heard: "tuple[Heard, ...]"
     words: str
     embeddings: "Tensor"
 
@@ -53,12 +54,13 @@ class HearingMind(NanoMind):
     """A mind whose messages may hold sound; shares its weights with a mind that reads.
 
     Args:
-        folder: of the card ``nano-ear``: adaptor and adapter.
+        folder: of the card ``nano-ear``: adaptor and adapter. Without it words are heard as well, by the
+            language model as it is, but not how they sound.
         whisper: folder of the card ``whisper-tiny.en``, which hears.
         mind: whose language model it is.
     """
 
-    def __init__(self, folder: Path, whisper: Path, mind: NanoMind) -> None:
+    def __init__(self, folder: Path | None, whisper: Path, mind: NanoMind) -> None:
         super().__init__(mind.folder, mind.manner)
         self._ear, self._whisper, self._mind = folder, whisper, mind
         self._heard: dict[str, Sound] = {}
@@ -70,14 +72,16 @@ class HearingMind(NanoMind):
         from stepaudio.lm.lowrank import Adapter, adapted
 
         plain = self._mind.model
+        if self._ear is None:
+            return plain
         return adapted(plain, Adapter.load(self._ear / ADAPTER, plain.config))
 
     @cached_property
-    def adaptor(self) -> "Adaptor":
+    def adaptor(self) -> "Adaptor | None":
         """From how a sound is to embeddings."""
         from stepaudio.lm.adaptor import load_adaptor
 
-        return load_adaptor(self._ear / ADAPTOR)
+        return None if self._ear is None else load_adaptor(self._ear / ADAPTOR)
 
     @cached_property
     def hearing(self) -> "Hearing":
@@ -113,18 +117,17 @@ class HearingMind(NanoMind):
         return answer(messages, sampling=sampling, seed=seed, cancel=cancel)
 
     def write_down(self, audio: Audio) -> str:
-        """Return the words of a clip of at most half a minute."""
-        sound = self.listen(audio)
-        if not sound.words:
-            return ""
-        return self._reply(user(AudioPart(audio), WRITE_DOWN), 8 + 2 * len(sound.embeddings))
+        """Return the words of a clip: of the ways to hear it the one that makes most sense besides."""
+        return " ".join(filter(None, map(self._written, self.listen(audio).heard)))
 
     def ask(self, audio: Audio, question: str, *, seed: int | None = None) -> str:
         """Answer a question about how something is said; see `prompts.questions` for what was learned.
 
         Raises:
-            InputError: the question is empty.
+            InputError: the question is empty, or there is no ear for such things.
         """
+        if self._ear is None:
+            raise InputError("nano has no ear yet for how something sounds; folders of Step-Audio 2 have")
         if not question.strip():
             raise InputError("the question is empty")
         return self._reply(user(AudioPart(audio), "\n" + question.strip()), ANSWER_TOKENS)
@@ -165,14 +168,32 @@ class HearingMind(NanoMind):
         from stepaudio.lm.bridge import soft_words
         from stepaudio.lm.threads import cores
 
-        words, parts = [], []
+        heard: list[Heard] = []
+        parts = [torch.zeros(0, self.model.config.hidden_size)]
         with torch.inference_mode(), cores(self.manner.cores):
             for _, piece in quiet_pieces(audio.resample(RATE)):
-                heard: Heard = self.hearing(piece.samples)
-                words.append(self.bridge.text(heard))
-                manner = self.adaptor(torch.from_numpy(heard.manner)[None])[0]
-                parts += [manner, soft_words(self.model, *self.bridge.mixtures(heard)).to(manner)]
-        return Sound(" ".join(filter(None, words)), torch.cat(parts))
+                heard.append(self.hearing(piece.samples))
+                if self.adaptor is not None:
+                    parts += self.adaptor(torch.from_numpy(heard[-1].manner)[None])
+                parts.append(soft_words(self.model, *self.bridge.mixtures(heard[-1])).float())
+        words = (self.bridge.text(each.words[:, 0].tolist()) for each in heard)
+        return Sound(tuple(heard), " ".join(filter(None, words)), torch.cat(parts))
+
+    def _written(self, heard: "Heard") -> str:
+        from stepaudio.lm.prompts.listening import heard_turn
+        from stepaudio.lm.rescoring import RescoringRules, likeliest_ways, log_likelihoods
+        from stepaudio.lm.threads import cores
+
+        rules = RescoringRules()
+        ways = likeliest_ways(heard, rules)
+        texts = [self.bridge.text(way.words) for way in ways]
+        if len(texts) == 1:
+            return texts[0]
+        rows = [self.tokenizer.encode(text + chatml.END) for text in texts]
+        with cores(self.manner.cores):
+            sense = log_likelihoods(self._mind.model, heard_turn(self.tokenizer).before, rows)
+        both = [way.log_share + rules.language * each for way, each in zip(ways, sense, strict=True)]
+        return texts[both.index(max(both))]
 
     def _reply(self, message: Message, most: int) -> str:
         from stepaudio.lm.sampling import Sampling

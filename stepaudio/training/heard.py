@@ -42,7 +42,7 @@ class Recording:
         text: what is said, as somebody would type it; "" if nobody knows.
         heard: by Whisper.
         facts: what is known of how it was said, by name of the question.
-        answer: what the language model answers to it in text, if that is known.
+        answer: to its text, if one is known.
     """
 
     name: str
@@ -51,10 +51,6 @@ class Recording:
     heard: Heard
     facts: Mapping[str, str] = field(default_factory=dict)
     answer: str = ""
-
-    def answered(self, answers: Mapping[str, str]) -> "Recording":
-        """The same with the answer to its text, if it is among these."""
-        return replace(self, answer=answers.get(self.text, ""))
 
 
 def hear(

@@ -4,7 +4,7 @@ Source: arXiv 2507.16632, section 4 (the stages of training), at nano's size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -60,11 +60,10 @@ class Teaching:
 
     def write(self, recording: Recording) -> Spoken:
         """Write it down: as it was heard where that is right, else as it was said."""
-        from whisper_normalizer.english import EnglishTextNormalizer
+        from stepaudio.evaluation.metrics.text import normalise
 
-        plain = EnglishTextNormalizer()
-        as_heard = self.bridge.text(recording.heard)
-        text = as_heard if plain(as_heard) == plain(recording.text) else recording.text
+        as_heard = self.bridge.text(recording.heard.words[:, 0].tolist())
+        text = as_heard if normalise(as_heard) == normalise(recording.text) else recording.text
         turn = heard_turn(self.tokenizer, WRITE_DOWN)
         return Spoken(recording.heard, turn.before, turn.after, tuple(self.tokenizer.encode(text + END)))
 
@@ -128,11 +127,8 @@ class Course:
 
     def _pick(self, parts: Sequence[Sequence[Recording]], random: np.random.Generator) -> Recording:
         said, typed = parts
-        if typed and (not said or random.random() < TYPED):
-            recording = typed[int(random.integers(len(typed)))]
-            manner = self.recordings[int(random.integers(len(self.recordings)))].heard.manner
-            return replace(recording, heard=replace(recording.heard, manner=manner))
-        return said[int(random.integers(len(said)))]
+        chosen = typed if typed and (not said or random.random() < TYPED) else said
+        return chosen[int(random.integers(len(chosen)))]
 
     def _question(self, random: np.random.Generator) -> Spoken:
         """Every question is drawn as often, and every answer to it."""
@@ -144,14 +140,14 @@ class Course:
         return self.teaching.ask(chosen[int(random.integers(len(chosen)))], name, random)
 
 
-def typed(bridge: Bridge, text: str, answer: str = "") -> Recording:
-    """A text as if Whisper had heard it, sure of every word, with nothing known of how it sounds."""
+def typed(bridge: Bridge, text: str, manner: np.ndarray, answer: str = "") -> Recording:
+    """A text as if Whisper had heard it, sure of every word, in the manner of a recording."""
     words = np.zeros((0, RIVALS), np.int32)
     if ids := bridge.words(text):
         words = np.repeat(np.array(ids, np.int32)[:, None], RIVALS, 1)
     shares = np.zeros(words.shape, np.float32)
     shares[:, 0] = 1.0
-    return Recording(text, "typed", text, Heard(words, shares, np.zeros(0, np.float32)), answer=answer)
+    return Recording(text, "typed", text, Heard(words, shares, manner), answer=answer)
 
 
 def by_fact(recordings: Sequence[Recording]) -> dict[tuple[str, str], list[Recording]]:

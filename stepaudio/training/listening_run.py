@@ -1,6 +1,5 @@
 """Runs of the ear: the language model's own answers, training, loading."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from stepaudio.lm.adaptor import Adaptor, AdaptorConfig
 from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, render
-from stepaudio.lm.prompts.messages import user
 from stepaudio.training import listening
 from stepaudio.training.clips import held_out
 from stepaudio.training.heard import Recording
@@ -22,8 +20,6 @@ from stepaudio.training.lessons import Course, Spoken, Teaching
 from stepaudio.training.loop import Losses, Plan, Progress, train
 from stepaudio.training.work import Work
 
-PER_SAVE = 20
-"""Answers between two saves."""
 EXAMPLES = 2
 """Of nano's opening in a lesson: all of them would be most of what is computed."""
 EVALUATED = 48
@@ -54,17 +50,6 @@ def split(recordings: Iterable[Recording], every: int = 20) -> tuple[list[Record
     for recording in recordings:
         parts[not held_out(recording, every)].append(recording)
     return parts
-
-
-def known_answers(path: Path, texts: Iterable[str], reader: mind.NanoMind) -> dict[str, str]:
-    """What nano's mind answers to texts on reading them, kept in a JSON file for the next time."""
-    known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    for number, text in enumerate(sorted({text for text in texts if text not in known}), 1):
-        known[text] = "".join(reader.stream([user(text)])).strip()
-        if number % PER_SAVE == 0:
-            path.write_text(json.dumps(known, indent=0), "utf-8")
-    path.write_text(json.dumps(known, indent=0), "utf-8")
-    return known
 
 
 def train_run(
