@@ -1,6 +1,7 @@
 """nano's ear: what is heard, how it reaches the language model, and what is learned from it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
 from stepaudio.features.heard import RATE, RIVALS, Heard, Hearing, manner_size
@@ -18,6 +20,7 @@ from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
 from stepaudio.lm.prompts.questions import QUESTIONS, question
+from stepaudio.lm.rescoring import RescoringRules, Way, likeliest_ways, log_likelihoods
 from stepaudio.training import listening
 from stepaudio.training.disturb import disturb, make_music
 from stepaudio.training.heard import Recording, hear, of_pitch, of_rate, read, said_in
@@ -335,3 +338,54 @@ def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(
         list(HearingEars(hearing).transcribe(sound, "fr"))
     with pytest.raises(InputError, match="reads text only"):
         mind.prompt_ids([turn])
+
+
+def test_the_likeliest_ways_come_first_and_unlikely_rivals_are_left() -> None:
+    rules = RescoringRules(ways=3, least=0.15)
+    ways = likeliest_ways(heard(0, 0, 4), rules)
+    assert ways[0].words == (0, 4)
+    assert {way.words for way in ways[1:]} == {(1, 4), (0, 5)}
+    assert ways[0].log_share == pytest.approx(2 * np.log(0.6))
+    assert ways[1].log_share == pytest.approx(np.log(0.6 * 0.2))
+    assert likeliest_ways(heard(0), rules) == [Way((), 0.0)]
+
+
+def test_likelihoods_are_those_of_reading_each_alone() -> None:
+    torch.manual_seed(0)
+    model = DecoderLM(LM).eval()
+    before, rows = [1, 2], [[5, 6, 7], [8], [9, 10]]
+    together = log_likelihoods(model, before, rows)
+    for row, found in zip(rows, together, strict=True):
+        shares = model(torch.tensor([[*before, *row]]))[0].log_softmax(-1)
+        alone = sum(float(shares[len(before) - 1 + place, token]) for place, token in enumerate(row))
+        assert found == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_path_is_one_of_two_and_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fakes import fake_family
+
+    from stepaudio.families.options import Options
+    from stepaudio.families.registry import _on_path
+
+    monkeypatch.setenv("STEPAUDIO_PATH", "cascade")
+    assert Options().from_environment().path == "cascade"
+    monkeypatch.setenv("STEPAUDIO_PATH", "sideways")
+    with pytest.raises(InputError, match="no path 'sideways'; choose unified or cascade"):
+        Options().from_environment()
+    family = fake_family()
+    assert _on_path(family, Options(path="cascade")).partner is None
+    with pytest.raises(InputError, match="does not hear a question by itself"):
+        _on_path(family, Options(path="unified"))
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_nano_hears_a_question_without_reading_it(
+    nano: StepAudio, load_once: Callable[..., StepAudio]
+) -> None:
+    question = nano.speak("What is the capital of France?", voice="ben")
+    unified = load_once("nano", path="unified")
+    reply = unified.chat().send(question)
+    assert "Paris" in reply.text
+    assert "capital of France" in reply.transcript
+    assert reply.audio is not None
