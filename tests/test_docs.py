@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import official_models
@@ -57,10 +58,17 @@ def folder(nano, tmp_path_factory):
     return place
 
 
+@pytest.fixture
+def brief(nano, monkeypatch):
+    """nano that says little: the documents show how to ask, not how it answers."""
+    mind = nano.family.mind
+    monkeypatch.setattr(mind, "manner", replace(mind.manner, max_new_tokens=24, enough_words=6))
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_snippets_run(folder, number, monkeypatch, load_once):
+def test_python_snippets_run(folder, number, monkeypatch, load_once, brief):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("stepaudio.load", load_once)
     exec(compile(PYTHON[number], "README.md", "exec"), {"__name__": "__main__"})
@@ -71,7 +79,7 @@ def test_python_snippets_run(folder, number, monkeypatch, load_once):
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in SHELL if not line.startswith(LEFT_TO_PEOPLE)])
-def test_command_lines_run(folder, line, nano_cli):
+def test_command_lines_run(folder, line, nano_cli, brief):
     run = nano_cli(folder)
     for _ in range(5):
         code, out, err = run(*shlex.split(line)[1:])

@@ -10,6 +10,7 @@ import torch
 from fake_openai import Answer, end_chunk, serve, text_chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import size
 
 import stepaudio
 from stepaudio.api import StepAudio
@@ -165,6 +166,7 @@ def test_every_tag_of_the_trained_prompt_has_a_style(
 ) -> None:
     tags = [tag for kind in TAGS.values() for tag in kind]
     assert sorted(OFFICIAL.values()) == sorted(tags)
+    tags = tags[:: size(4, 1)]
     for tag in tags:
         loaded.speak("你好。", style=tag, seed=1)
         loaded.speak(f"（{tag}）你好。", seed=1)
