@@ -76,9 +76,9 @@ def questions() -> list[str]:
 
 def word_error_rate(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) -> float:
     """Words wrong of all, after Whisper's normaliser."""
-    from stepaudio.evaluation.metrics.text import word_errors
+    from stepaudio.evaluation.metrics.text import text_errors
 
-    errors = [word_errors(text, sa.transcribe(audio).text) for audio, text in recordings]
+    errors = [text_errors(text, sa.transcribe(audio).text) for audio, text in recordings]
     return sum(each.count for each in errors) / max(1, sum(each.length for each in errors))
 
 
