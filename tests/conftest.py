@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure: no example has to be done within 200 ms, nor be drawn quickly.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Ray asks for a token as soon as one lies in the home folder, and a process that has started without goes on
 # without: the clusters of the tests are on loopback, and need none.
