@@ -42,7 +42,7 @@ def load(
         server_model: the name that the model is served under.
         ears: a Whisper model, for example ``whisper-base``, that listens instead of the family's own ears.
         path: ``unified``: the chat model hears the question itself; ``cascade``: it reads what the ears have
-            written down; by default what measures better.
+            written down; by default nano reads, and the others hear.
 
     Raises:
         ModelError: there is no such model, or its weights are missing or damaged.
@@ -268,7 +268,7 @@ class StepAudio:
     def _listener(self, what: str) -> Listener:
         if isinstance(self.family.mind, Listener):
             return self.family.mind
-        raise InputError(f"{self.name} cannot {what}; nano and converted folders of Step-Audio 2 can")
+        raise InputError(f"{self.name} cannot {what}; converted folders of Step-Audio 2 can")
 
     @property
     def codec(self) -> Codec:

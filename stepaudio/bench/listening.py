@@ -6,7 +6,6 @@ voices, which the ear has heard in training, saying what it has not.
 
 import time
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from stepaudio.audio import Audio
 from stepaudio.bench.result import BenchResult, Figure
-from stepaudio.bench.speech import TEACHER, read_recordings, sentences, voices_of
+from stepaudio.bench.speech import TEACHER, read_lines, read_recordings, sentences, voices_of
 from stepaudio.families.base import Listener
 from stepaudio.families.options import CASCADE, UNIFIED
 
@@ -54,10 +53,12 @@ def run_listening(
         recordings = [(each.audio, each.text) for each in read_recordings(data)][:limit]
     else:
         recordings = list(zip(spoken, asked, strict=True))
+    # In text both paths answer by the same mind.
+    answers = [reply_to(systems[CASCADE], text) for text in asked]
     for path, system in systems.items():
         progress(f"bench: {path}")
         figures.append(Figure(f"{path}_wer", "", (word_error_rate(system, recordings),)))
-        figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, asked),)))
+        figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, answers),)))
         waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
         figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
     if isinstance(ear := systems[CASCADE].family.mind, Listener):
@@ -70,8 +71,7 @@ def run_listening(
 
 def questions() -> list[str]:
     """Fifty questions of our own, one a line, none of which the ear has learned from."""
-    text = files("stepaudio.bench").joinpath("data/questions.txt").read_text("utf-8")
-    return [line for line in text.splitlines() if line.strip()]
+    return read_lines("questions.txt")
 
 
 def word_error_rate(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) -> float:
@@ -82,25 +82,24 @@ def word_error_rate(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) ->
     return sum(each.count for each in errors) / max(1, sum(each.length for each in errors))
 
 
-def agreement(sa: "StepAudio", spoken: Sequence[Audio], asked: Sequence[str]) -> float:
-    """Share of spoken questions that are answered as the same words are in text."""
+def agreement(sa: "StepAudio", spoken: Sequence[Audio], answers: Sequence[str]) -> float:
+    """Share of spoken questions that are answered as the same words were in text."""
     from stepaudio.evaluation.metrics.answers import token_f1
 
     same = 0
-    for sound, text in zip(spoken, asked, strict=True):
-        same += token_f1(reply_to(sa, sound), [reply_to(sa, text)]) >= SAME
-    return same / len(asked)
+    for sound, answer in zip(spoken, answers, strict=True):
+        same += token_f1(reply_to(sa, sound), [answer]) >= SAME
+    return same / len(answers)
 
 
 def reply_to(sa: "StepAudio", question: Audio | str) -> str:
     """The written reply, without a mouth."""
     from stepaudio.lm.prompts.messages import AudioPart, user
 
-    if isinstance(question, str):
-        return "".join(sa.family.mind.stream([user(question)]))
-    if sa.family.partner is None:
-        return "".join(sa.family.mind.stream([user(sa.transcribe(question).text)]))
-    return "".join(sa.family.mind.stream([user(AudioPart(question))]))
+    if isinstance(question, Audio) and sa.family.partner is None:
+        question = sa.transcribe(question).text
+    turn = user(question if isinstance(question, str) else AudioPart(question))
+    return "".join(sa.family.mind.stream([turn]))
 
 
 def first_text_s(sa: "StepAudio", sound: Audio) -> float:

@@ -96,7 +96,12 @@ def run_speech(
 
 def sentences() -> list[str]:
     """A hundred sentences of our own, one a line: numbers, dates, names, questions, short and long."""
-    text = files("stepaudio.bench").joinpath("data/sentences.txt").read_text("utf-8")
+    return read_lines("sentences.txt")
+
+
+def read_lines(name: str) -> list[str]:
+    """The lines of a file of texts of our own."""
+    text = files("stepaudio.bench").joinpath("data", name).read_text("utf-8")
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stepaudio.errors import ModelError
+from stepaudio.features.whisper import RATE, WINDOW
+from stepaudio.recognition import SHORTEST_WINDOW, WINDOW_MARGIN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-RATE = 16_000
-LONGEST = 30 * RATE
 RIVALS = 4
 """Words kept at each place, likeliest first."""
 MELS = 80
-SHORTEST_WINDOW = 1500
-"""Log-mel frames: half of Whisper's window is five times cheaper and hears as well; shorter loses words."""
-BEHIND = 100
-"""Log-mel frames of silence kept behind a clip."""
 WORDS_A_SECOND, FIRST_WORDS = 10, 8
 """More tokens than anybody says: a loop ends there."""
 NOBODY_SPEAKS, UNSURE = 0.6, -1.0
@@ -47,6 +43,11 @@ class Heard:
     words: np.ndarray
     shares: np.ndarray
     manner: np.ndarray
+
+    @property
+    def median_hz(self) -> float:
+        """Median F0."""
+        return float(np.exp(self.manner[-6]))
 
 
 def manner_size(width: int) -> int:
@@ -83,11 +84,11 @@ class Hearing:
 
     def __call__(self, samples: np.ndarray) -> Heard:
         """Hear at most 30 s, (n,) float32 at 16 kHz; what is longer is cut off."""
-        samples = samples[:LONGEST]
+        samples = samples[:WINDOW]
         sounding = max(1, len(samples) // self._front.hop_length)
-        window = min(3000, max(SHORTEST_WINDOW, sounding + BEHIND + (sounding + BEHIND) % 2))
+        window = min(3000, max(SHORTEST_WINDOW, sounding + WINDOW_MARGIN + (sounding + WINDOW_MARGIN) % 2))
         mel = np.zeros((MELS, window), np.float32)
-        found = self._front(samples, padding=BEHIND * self._front.hop_length)[:, :window]
+        found = self._front(samples, padding=WINDOW_MARGIN * self._front.hop_length)[:, :window]
         mel[:, : found.shape[1]] = found
         encoded = self._model.encode(self._storage.from_array(mel[None]))
         words, shares = self._words(encoded, len(samples) / RATE)

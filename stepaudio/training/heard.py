@@ -72,7 +72,7 @@ def hear(
         shards: most of them.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in _rows(folder) if _text(*row, labels)]
+    rows = [row for row in _rows(folder) if _text(row[1], labels)]
     for first in range(0, min(len(rows), shards * PER_SHARD), PER_SHARD):
         path = out / f"{folder.name}-{variant}-{first // PER_SHARD:04d}.npz"
         if path.exists():
@@ -87,9 +87,7 @@ def hear(
             heard = hearing(samples)
             known |= _of_sound(row, heard, len(samples) / RATE, known) if variant != "disturbed" else {}
             found.append(heard)
-            facts.append(
-                {"name": name, "variant": variant, "text": _text(place, row, labels), "facts": known}
-            )
+            facts.append({"name": name, "variant": variant, "text": _text(row, labels), "facts": known})
         if found:
             _write(path, found, facts)
             yield path
@@ -135,7 +133,7 @@ def _rows(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield takes.parent, row
 
 
-def _text(place: Path, row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+def _text(row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     text = row.get("text") or labels.get(Path(row["audio"]).stem, "")
     return " ".join((text.lower() if text.isupper() else text).split())
 
@@ -180,7 +178,7 @@ def _of_sound(
         return {}
     found: dict[str, str] = {}
     if known.get("emotion") != "whispering":
-        found |= of_pitch(float(np.exp(heard.manner[-6])))
+        found |= of_pitch(heard.median_hz)
     return found | (of_rate(phonemes / max(0.1, seconds - EDGES_S)) if phonemes >= FEWEST_PHONEMES else {})
 
 
@@ -237,7 +235,7 @@ def with_background(samples: np.ndarray, behind: str, random: np.random.Generato
     backgrounds: dict[str, Background] = {"quiet": "none", "noise": "noise", "music": "music"}
     sound = torch.from_numpy(samples)[None]
     # Its own piece of music for each recording: what is learned must not be a handful of pieces.
-    music = make_music(1, len(samples) / RATE + 0.1, seed)
+    music = make_music(1, len(samples) / RATE + 0.1, seed) if behind == "music" else torch.zeros_like(sound)
     generator = torch.Generator().manual_seed(seed)
     changed = disturb(sound, torch.tensor([len(samples)]), [backgrounds[behind]], music, generator)
     return changed[0].numpy()

@@ -12,7 +12,7 @@ from stepaudio.features.heard import RIVALS, Heard
 from stepaudio.lm.bridge import Bridge
 from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, END, START
 from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
-from stepaudio.lm.prompts.questions import QUESTIONS
+from stepaudio.lm.prompts.questions import question
 from stepaudio.lm.text import TextTokenizer
 from stepaudio.training.heard import Recording
 
@@ -82,7 +82,7 @@ class Teaching:
             name: of the question.
             random: draws a wording; without, the first.
         """
-        asked = next(each for each in QUESTIONS if each.name == name)
+        asked = question(name)
         wording = asked.wordings[0 if random is None else int(random.integers(len(asked.wordings)))]
         turn = heard_turn(self.tokenizer, "\n" + wording)
         reply = tuple(self.tokenizer.encode(asked.answers[recording.facts[name]] + END))
@@ -94,7 +94,7 @@ class Course:
 
     Args:
         recordings: to learn from.
-        typed: texts that nobody said, as `bridge.typed` makes them.
+        typed: texts that nobody said, as `typed` makes them.
         teaching: makes lessons.
         size: of a batch.
         seed: of the choices.
