@@ -66,7 +66,7 @@ def speak(mouth: KokoroMouth, text: str | list[str], voice: str = "ada", style: 
 @pytest.mark.e2e
 def test_what_is_said_is_heard(mouth: KokoroMouth, hear: Hear) -> None:
     jiwer = pytest.importorskip("jiwer")
-    sentences = SENTENCES[: size(2, 10)]
+    sentences = SENTENCES[: size(5, 10)]
     said = [re.sub(r"[^a-z ]", "", sentence.lower()) for sentence in sentences]
     heard = [" ".join(hear(speak(mouth, sentence))) for sentence in sentences]
     heard = [text.replace("4 hours", "four hours") for text in heard]
