@@ -1,6 +1,7 @@
 """nano's ear: what is heard, how it reaches the language model, and what is learned from it."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +15,20 @@ from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
 from stepaudio.features.heard import RATE, RIVALS, Heard, Hearing, manner_size
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, load_adaptor, save_adaptor
+from stepaudio.lm.asking import Asking, told
 from stepaudio.lm.bridge import Bridge, soft_words
 from stepaudio.lm.config import LMConfig
-from stepaudio.lm.lowrank import Adapter, LowRankConfig, adapted
+from stepaudio.lm.likelihood import log_likelihoods
 from stepaudio.lm.model import DecoderLM
-from stepaudio.lm.prompts.listening import WRITE_DOWN, heard_turn
 from stepaudio.lm.prompts.questions import QUESTIONS, question
-from stepaudio.lm.rescoring import RescoringRules, Way, likeliest_ways, log_likelihoods
-from stepaudio.training import listening
+from stepaudio.lm.rescoring import RescoringRules, Way, likeliest_ways
+from stepaudio.training import manner
 from stepaudio.training.disturb import disturb, make_music
-from stepaudio.training.heard import Recording, hear, of_pitch, of_rate, read, said_in
-from stepaudio.training.lessons import Course, Spoken, Teaching, typed
+from stepaudio.training.heard import VARIANTS, Recording, hear, of_pitch, of_speed, read, said_in
+from stepaudio.training.loop import Plan
 
-SMALL = AdaptorConfig(manner=16, width=32, places=2, llm_dim=24, dropout=0.0)
+THINGS = manner.shape().words
+SMALL = AdaptorConfig(words=THINGS, manner=16, width=32, dropout=0.0)
 LM = LMConfig(
     vocab_size=40,
     hidden_size=24,
@@ -71,10 +73,6 @@ def heard(seed: int, *words: int) -> Heard:
     return Heard(ids, shares, random.normal(size=16).astype(np.float32))
 
 
-def spoken(seed: int, *words: int) -> Spoken:
-    return Spoken(heard(seed, *words), before=(1, 2), after=(3,), reply=(10 + seed, 11, 12, 0))
-
-
 def test_words_become_mixtures_of_as_many_pieces() -> None:
     # " a" is one letter, its rival " cab" three, a mark none: only the likeliest one counts.
     ids, shares = BRIDGE.mixtures(heard(0, 0))
@@ -98,88 +96,75 @@ def test_a_sure_word_is_the_word_itself() -> None:
     assert torch.allclose(half, model.embed(torch.tensor([5, 6])).mean(0), atol=1e-6)
 
 
-def test_embeddings_of_the_manner_are_as_large_as_words() -> None:
+def test_a_manner_is_told_in_shares_of_words() -> None:
     torch.manual_seed(0)
-    adaptor = Adaptor(SMALL, size=0.3).eval()
-    manner = torch.randn(50, 16) * 7 + 3
-    adaptor.measure(manner)
-    out = adaptor(manner[:2])
-    assert out.shape == (2, 2, 24)
-    assert float(out.detach().square().mean().sqrt()) == pytest.approx(0.3, rel=0.05)
+    adaptor = Adaptor(SMALL).eval()
+    values = torch.randn(50, 16) * 7 + 3
+    adaptor.measure(values)
+    shares = adaptor.shares(values[:2]).detach()
+    assert shares.shape == (len(QUESTIONS), 4)
+    assert torch.allclose(shares.sum(-1), torch.ones(len(QUESTIONS)))
+    for row, words in zip(shares, THINGS, strict=True):
+        assert not row[len(words) :].any()
+    assert torch.allclose(shares, (adaptor.shares(values[:1]) + adaptor.shares(values[1:2])) / 2)
     # What is far out of what was measured does no harm.
-    assert torch.allclose(adaptor(manner[:1] + 1e6), adaptor(manner[:1] + 1e7))
+    assert torch.allclose(adaptor(values[:1] + 1e6), adaptor(values[:1] + 1e7))
 
 
-def test_the_reply_is_learned_through_the_sound_and_padding_does_not_matter() -> None:
-    torch.manual_seed(0)
-    model = DecoderLM(LM).eval().requires_grad_(False)
-    adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
-    twin = adapted(model, adapter)
-    batch = [spoken(0, 0), spoken(1, 0, 2, 3), spoken(2)]
+def test_how_it_is_said_is_learned_from_what_is_known(tmp_path: Path) -> None:
+    def recording(seed: int, **facts: str) -> Recording:
+        sound = heard(seed, 1)
+        sound.manner[0] = 3.0 if facts.get("gender") == "man" else -3.0
+        sound.manner[1] = 3.0 if facts.get("speed") == "fast" else -3.0
+        return Recording(f"r{seed}", "plain", "", sound, facts)
 
-    def loss(part: list[Spoken]) -> torch.Tensor:
-        return listening.losses(adaptor, (twin, model), part, BRIDGE)["reply"]
-
-    alone = torch.stack([loss([each]) for each in batch]).mean()
-    assert float(loss(batch).detach()) == pytest.approx(float(alone.detach()), rel=1e-4)
-    optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
-    before = float(loss(batch).detach())
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss(batch).backward()
-        optimizer.step()
-    assert float(loss(batch).detach()) < 0.2 * before
-
-
-def test_what_reading_gives_is_learned_from_sound() -> None:
-    torch.manual_seed(0)
-    model = DecoderLM(LM).eval().requires_grad_(False)
-    adapter, adaptor = Adapter(LowRankConfig(rank=4), LM), Adaptor(SMALL, size=1.0)
-    twin = adapted(model, adapter)
-    batch = [replace(spoken(seed, seed), read=(1, 2, 20 + seed, 3)) for seed in range(3)]
-
-    def loss() -> torch.Tensor:
-        return listening.losses(adaptor, (twin, model), batch, BRIDGE)["answer"]
-
-    optimizer = torch.optim.Adam([*adapter.parameters(), *adaptor.parameters()], 5e-3)
-    before = float(loss().detach())
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-    assert float(loss().detach()) < 0.7 * before
+    said = [recording(i, gender="man", speed="fast") for i in range(20)]
+    said += [recording(20 + i, gender="woman") for i in range(5)]
+    said += [recording(30 + i, speed="slow") for i in range(20)]
+    values, answers = manner.known(said)
+    assert values.shape == (45, 16)
+    assert answers[0].tolist() == [0, manner.UNKNOWN, 2, manner.UNKNOWN, manner.UNKNOWN]
+    plan = Plan(steps=150, learning_rate=5e-3, warmup=5, average=0.9, evaluate_every=50, batch=32)
+    manner.train_run(tmp_path, "sort", said, said, plan)
+    adaptor = manner.load_run(tmp_path, "sort")
+    errors = {name: float(value) for name, value in manner.losses(adaptor, values, answers).items()}
+    assert errors["gender_errors"] == errors["speed_errors"] == 0
+    assert "pitch_errors" not in errors  # nothing is known of it
+    # A rare answer counts as much as a frequent one.
+    unsure = manner.losses(Adaptor(SMALL).eval(), values, answers)["gender"]
+    assert float(unsure.detach()) == pytest.approx(np.log(2), abs=0.5)
 
 
-class Marks(Letters):
-    """Letters of which every mark of a prompt is one too."""
+def test_what_is_asked_is_what_the_question_makes_likelier(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Chars(Letters):
+        def encode(self, text: str) -> list[int]:
+            return [ord(char) for char in text]
 
-    def encode(self, text: str) -> list[int]:
-        return [ord(char) for char in text]
+    def likelihoods(model: object, before: list[int], rows: list[list[int]]) -> list[float]:
+        # Women and silence are likely whatever is asked; a word that was read, more likely than before.
+        text = "".join(map(chr, before))
+        found = []
+        for row in rows:
+            answer = "".join(map(chr, row)).removesuffix("<|im_end|>")
+            liked = 40 * ("woman" in answer or "silence" in answer) - 10 * len(answer)
+            found.append(float(liked + 100 * sum(word in text for word in answer.split()[1:2])))
+        return found
 
-
-def test_a_course_draws_every_kind_every_answer_and_repeats() -> None:
-    facts = [{"gender": "man"}, {"gender": "man"}, {"gender": "man"}, {"gender": "woman", "speed": "slow"}]
-    recordings = [Recording(str(i), "plain", "a cab", heard(i, 0, 1), facts[i]) for i in range(4)]
-    texts = [typed(BRIDGE, "bad cab", heard(9).manner, "a")]
-    course = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]
-    steps = [course.draw(step) for step in range(60)]
-    again = Course(recordings, texts, Teaching(Marks(), BRIDGE), size=8)  # type: ignore[arg-type]
-    assert [each.reply for each in again.draw(7)] == [each.reply for each in steps[7]]
-    replies = ["".join(map(chr, each.reply)) for batch in steps for each in batch]
-    told = {reply: replies.count(reply) for reply in set(replies)}
-    men, women = (told[f"The speaker is a {who}.<|im_end|>"] for who in ("man", "woman"))
-    assert 0.5 < men / women < 2  # though there are three recordings of men
-    assert told["a cab<|im_end|>"] > told["bad cab<|im_end|>"] > 0
-    assert told["a<|im_end|>"] > 0  # the answer, which only what was typed has
-    assert all(len(each.heard.manner) == 16 for batch in steps for each in batch)
-
-
-def test_what_was_heard_rightly_is_written_as_it_was_heard() -> None:
-    teaching = Teaching(Marks(), BRIDGE)  # type: ignore[arg-type]
-    right = teaching.write(Recording("r", "plain", "A CAB!", heard(0, 0, 1)))
-    wrong = teaching.write(Recording("w", "plain", "A cap!", heard(0, 0, 1)))
-    assert "".join(map(chr, right.reply)) == "a cab<|im_end|>"
-    assert "".join(map(chr, wrong.reply)) == "A cap!<|im_end|>"
+    monkeypatch.setattr("stepaudio.lm.asking.log_likelihoods", likelihoods)
+    monkeypatch.setattr("stepaudio.lm.asking.UNLIKELY", -1e9)
+    asking = Asking(DecoderLM(LM), Chars())  # type: ignore[arg-type]
+    shares = torch.eye(4)[[1, 0, 2, 3, 0]]
+    for name, asked, answer in (
+        ("pitch", "How is the voice?", "The voice is high."),
+        ("emotion", "Is the tone calm?", "The tone is whispered."),
+        ("speed", "And the speech?", "The speech is fast."),
+        ("gender", "Is the speaker a man?", "The speaker is a woman."),
+    ):
+        found = asking.matter(asked)
+        assert found is question(name)
+        assert told(found, shares) == answer
+    monkeypatch.setattr("stepaudio.lm.asking.UNLIKELY", 1e9)
+    assert asking.matter("What time is it?") is None
 
 
 def test_sounds_are_disturbed_but_not_behind_their_end() -> None:
@@ -205,10 +190,12 @@ def test_questions_know_their_answers() -> None:
 
 def test_facts_leave_out_what_is_between() -> None:
     assert [of_pitch(hz) for hz in (110.0, 150.0, 220.0)] == [{"pitch": "low"}, {}, {"pitch": "high"}]
-    assert of_rate(10.0) == {"speed": "slow"}
-    assert of_rate(12.0) == {}
-    assert of_rate(14.0) == {"speed": "normal"}
-    assert of_rate(18.0) == {"speed": "fast"}
+    assert [of_speed(speed) for speed in (0.7, 0.85, 1.0, 1.5)] == [
+        {"speed": "slow"},
+        {},
+        {"speed": "normal"},
+        {"speed": "fast"},
+    ]
 
 
 def tone(hz: float, seconds: float = 1.0) -> Audio:
@@ -224,6 +211,8 @@ def test_a_style_changes_length_and_voicing_as_it_should(style: str) -> None:
     plain, random = tone(150.0), np.random.default_rng(3)
     frames = analyse(said_in(plain, style, random))
     voiced = float((frames.f0 > 0).mean())
+    twice = said_in(plain, style, np.random.default_rng(3), rate=2.0)
+    assert twice.seconds == pytest.approx(plain.seconds / 2, abs=0.05)
     assert voiced < 0.3 if style == "whisper" else voiced > 0.7
     if style in ("calm", "excited"):
         median = float(np.median(frames.f0[frames.f0 > 0]))
@@ -254,8 +243,8 @@ class Deaf:
 def test_sets_are_heard_once_in_every_variant(tmp_path: Path) -> None:
     rows = [
         {"audio": "a.wav", "text": "HELLO THERE"},
-        {"audio": "b.wav", "text": ""},
-        {"audio": "c.wav", "text": "", "voices": {"af_heart": 1.0}, "phonemes": "x" * 14, "speed": 1.0},
+        {"audio": "b.wav", "text": "", "gender": "m"},
+        {"audio": "c.wav", "text": "", "voices": {"af_heart": 1.0}, "speed": 1.0},
         {"audio": "d.wav", "text": "Long."},
     ]
     folder, out = tmp_path / "set", tmp_path / "heard"
@@ -263,17 +252,19 @@ def test_sets_are_heard_once_in_every_variant(tmp_path: Path) -> None:
     for row, seconds in zip(rows, (1.0, 1.0, 1.0, 20.0), strict=True):
         tone(150.0, seconds).save(folder / str(row["audio"]))
     (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    for variant in ("plain", "styled", "disturbed"):
-        written = list(hear(folder, {"c": "Of the label"}, out, Deaf(), variant))  # type: ignore[arg-type]
+    for variant in VARIANTS:
+        written = list(hear(folder, out, Deaf(), variant))  # type: ignore[arg-type]
         assert [path.name for path in written] == [f"set-{variant}-0000.npz"]
-        assert not list(hear(folder, {"c": "Of the label"}, out, Deaf(), variant))  # type: ignore[arg-type]
+        assert not list(hear(folder, out, Deaf(), variant))  # type: ignore[arg-type]
     found = list(read(out, ["set"]))
-    # One has no text and no label, one is too long.
-    assert sorted({each.text for each in found}) == ["Of the label", "hello there"]
-    assert len(found) == 6
+    assert sorted({each.text for each in found}) == ["", "hello there"]
+    assert len(found) == 3 * len(VARIANTS)  # one is too long
     by_variant = {each.variant: each for each in found if each.name == "set/c"}
+    assert by_variant["paced"].facts["speed"] in ("slow", "normal", "fast")
+    assert next(each for each in found if each.name == "set/b").facts["gender"] == "man"
     assert by_variant["plain"].facts == {
         "gender": "woman",
+        "speed": "normal",
         "emotion": "neutral",
         "background": "quiet",
         "pitch": "high",
@@ -309,29 +300,29 @@ def test_silence_and_noise_have_no_words(folders: tuple[Path, Path]) -> None:
 def test_a_mind_with_an_untrained_ear_reads_as_before_and_takes_sound(
     tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
-    from stepaudio.lm.hearing import ADAPTER, ADAPTOR, HearingEars, HearingMind
+    from stepaudio.lm.hearing import ADAPTOR, HearingEars, HearingMind
     from stepaudio.lm.mind import NanoMind
     from stepaudio.lm.prompts.messages import AudioPart, user
 
     mind = NanoMind(folders[0])
-    save_adaptor(Adaptor(AdaptorConfig()), tmp_path / ADAPTOR)
-    Adapter(LowRankConfig(), mind.model.config).save(tmp_path / ADAPTER)
+    save_adaptor(Adaptor(manner.shape()), tmp_path / ADAPTOR)
     hearing = HearingMind(tmp_path, folders[1], mind)
     asked = [user("What is the capital of France?")]
     assert "".join(hearing.stream(asked)) == "".join(mind.stream(asked))
 
     sound = Audio(np.random.default_rng(0).normal(size=16_000).astype(np.float32) * 0.05, 16_000)
-    turn = user(AudioPart(sound), WRITE_DOWN)
-    ids = hearing.prompt_ids([turn])
-    frame = heard_turn(hearing.tokenizer, WRITE_DOWN)
-    places = [place for place, i in enumerate(ids) if i < 0]
-    assert len(places) == AdaptorConfig().places  # noise has a manner, and no words
-    assert tuple(ids[places[-1] + 1 :]) == frame.after
-    assert tuple(ids[: places[0]][-len(frame.before) :]) == frame.before
+    turn = user(AudioPart(sound), "What is it?")
+    assert not any(i < 0 for i in hearing.prompt_ids([turn]))  # noise has a manner, and no words
+    for each in QUESTIONS[:2]:
+        said = hearing.ask(sound, each.wordings[0])
+        assert said in each.answers.values()
+        assert said == hearing.ask(sound, each.wordings[0])
+    assert len(re.findall(r"\.", hearing.caption(sound))) == len(QUESTIONS)
     assert hearing.write_down(sound) == ""
-    assert hearing.ask(sound, "What do you hear?") == hearing.ask(sound, "What do you hear?")
     with pytest.raises(InputError, match="empty"):
         hearing.ask(sound, " ")
+    with pytest.raises(InputError, match="no ear yet"):
+        HearingMind(None, folders[1], mind).ask(sound, "Am I a man?")
     with pytest.raises(InputError, match="cannot translate"):
         hearing.translate(sound, "French")
     with pytest.raises(InputError, match="not one this model hears"):

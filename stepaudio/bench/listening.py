@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from stepaudio.audio import Audio
 from stepaudio.bench.result import BenchResult, Figure
 from stepaudio.bench.speech import TEACHER, read_lines, read_recordings, sentences, voices_of
@@ -20,7 +18,6 @@ from stepaudio.families.options import CASCADE, UNIFIED
 if TYPE_CHECKING:
     from stepaudio.api import StepAudio
 
-LOW_HZ, HIGH_HZ = (85.0, 125.0), (190.0, 260.0)
 SAME = 0.5
 """Token F1 from which two answers count as the same."""
 
@@ -118,6 +115,7 @@ def manner_accuracy(
 ) -> dict[str, float]:
     """Share of right answers to each question about how something is said, over sentences of our own."""
     from stepaudio.lm.prompts.questions import QUESTIONS
+    from stepaudio.training.acted import in_manner
 
     shares = {}
     texts = [text for text in sentences() if len(text.split()) >= 5]
@@ -132,34 +130,3 @@ def manner_accuracy(
             right += question.value(said) == value
         shares[question.name] = right / limit
     return shares
-
-
-def in_manner(teacher: "StepAudio", text: str, name: str, value: str, seed: int) -> Audio:
-    """A sentence said so that the answer to a question is known."""
-    from stepaudio.features.heard import RATE
-    from stepaudio.training.heard import KINDS, said_in, with_background
-    from stepaudio.voices import list_voices
-
-    random = np.random.default_rng((1, seed))
-    gender = {"man": "male", "woman": "female"}.get(value)
-    voices = [info for info in list_voices("kokoro") if gender in (None, info.gender)]
-    voice = voices[int(random.integers(len(voices)))].name
-    speed = {"slow": random.uniform(0.6, 0.75), "fast": random.uniform(1.35, 1.6)}.get(value, 1.0)
-    clip = teacher.speak(text, voice=voice, style=f"speed={speed:.2f}")
-    if name == "pitch":
-        return at_pitch(clip, random.uniform(*LOW_HZ if value == "low" else HIGH_HZ))
-    if name == "emotion":
-        style = next(style for style, told in KINDS.items() if told == value)
-        return said_in(clip, style, random)
-    if name == "background":
-        return Audio(with_background(clip.resample(RATE).samples, value, random), RATE)
-    return clip
-
-
-def at_pitch(clip: Audio, hz: float) -> Audio:
-    """A clip whose median F0 is `hz`."""
-    from stepaudio.decoder.world import analyse, synthesise
-
-    frames = analyse(clip)
-    voiced = frames.f0[frames.f0 > 0]
-    return synthesise(frames.pitched(hz / float(np.median(voiced)))) if len(voiced) else clip

@@ -1,8 +1,8 @@
-"""How nano's language model hears: what Whisper heard, as embeddings that stand where words would stand.
+"""How a sound is said, in words: a man or a woman, high or low, and so on.
 
-First how it sounds, in a few embeddings that are learned, then the words, as mixtures of the language model's
-own embeddings (`stepaudio.lm.bridge`). Step-Audio 2 (arXiv 2507.16632, section 3) learns all that stands
-between encoder and language model from millions of hours; at nano's size the words are Whisper's.
+Step-Audio 2 (arXiv 2507.16632, section 3) learns all that stands between encoder and language model from
+millions of hours. At nano's size the words are Whisper's, and how they are said is told by a small network
+that chooses, for each thing one may ask about (`stepaudio.lm.prompts.questions`), among a few words.
 """
 
 from pathlib import Path
@@ -19,42 +19,37 @@ class AdaptorConfig(BaseModel):
     """Sizes of the adaptor.
 
     Attributes:
+        words: to choose among, for each thing that it tells.
         manner: values that tell how a clip sounds (`features.heard.manner_size`).
         width: of the layer between.
-        places: embeddings that it makes.
-        llm_dim: width of the language model.
         dropout: of values and layer, in training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    words: tuple[tuple[str, ...], ...] = Field(min_length=1)
     manner: int = Field(default=1014, gt=0)
-    width: int = Field(default=256, gt=0)
-    places: int = Field(default=4, gt=0)
-    llm_dim: int = Field(default=576, gt=0)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    width: int = Field(default=64, gt=0)
+    dropout: float = Field(default=0.4, ge=0, lt=1)
 
 
 class Adaptor(nn.Module):
-    """From how a clip sounds to embeddings about as large as those of words.
+    """From how a clip sounds to words.
 
     Args:
         config: its sizes.
-        size: root mean square of the language model's embeddings.
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, config: AdaptorConfig, size: float = 0.12) -> None:
+    def __init__(self, config: AdaptorConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("centre", torch.zeros(config.manner))
         self.register_buffer("spread", torch.ones(config.manner))
         self.inlet = nn.Linear(config.manner, config.width)
-        self.outlet = nn.Linear(config.width, config.places * config.llm_dim)
-        self.final = nn.LayerNorm(config.llm_dim)
-        nn.init.constant_(self.final.weight, size)
+        self.outlet = nn.Linear(config.width, sum(map(len, config.words)))
 
     def measure(self, manner: Tensor) -> None:
         """Take the means and deviations of (n, manner) recordings, by which values are made alike."""
@@ -62,12 +57,19 @@ class Adaptor(nn.Module):
         self.spread.copy_(manner.std(0).clamp(min=1e-3))
 
     def forward(self, manner: Tensor) -> Tensor:
-        """(batch, manner) -> (batch, places, llm_dim)."""
+        """(batch, manner) -> (batch, things, most words) logits; where a thing has fewer words, -inf."""
         x = ((manner - self.centre) / self.spread).clamp(-5, 5)
         x = F.gelu(self.inlet(F.dropout(x, self.config.dropout, self.training)))
         x = self.outlet(F.dropout(x, self.config.dropout, self.training))
-        out: Tensor = self.final(x.unflatten(-1, (self.config.places, self.config.llm_dim)))
-        return out
+        counts = [len(words) for words in self.config.words]
+        parts = x.split(counts, -1)
+        return torch.stack(
+            [F.pad(part, (0, max(counts) - part.shape[-1]), value=-torch.inf) for part in parts], 1
+        )
+
+    def shares(self, manner: Tensor) -> Tensor:
+        """(n, manner) of the stretches of one sound -> (things, most words) probabilities."""
+        return self(manner).softmax(-1).mean(0)
 
 
 def save_adaptor(adaptor: Adaptor, path: Path) -> None:

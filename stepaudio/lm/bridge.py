@@ -1,4 +1,4 @@
-"""Words that Whisper expects as embeddings of a language model: mixtures of what may have been said."""
+"""From what was heard to embeddings of a language model: mixtures of words that may have been said."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""nano's mind with an ear: the same language model, with an adapter, reads sound where words would stand."""
+"""nano's mind with an ear: the same language model reads what was heard where words would stand."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError
@@ -17,22 +19,20 @@ from stepaudio.results import Reply, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stepaudio.cancel import CancelToken
     from stepaudio.features.heard import Heard, Hearing
     from stepaudio.lm.adaptor import Adaptor
+    from stepaudio.lm.asking import Asking
     from stepaudio.lm.bridge import Bridge
     from stepaudio.lm.generate import Prompt
     from stepaudio.lm.model import DecoderLM
-    from stepaudio.lm.sampling import Grammar, Sampling
+    from stepaudio.lm.sampling import Grammar
     from stepaudio.lm.tools.use import ToolUser
     from stepaudio.voices import Voice
 
-ADAPTOR, ADAPTER = "adaptor.safetensors", "adapter.safetensors"
+ADAPTOR = "adaptor.safetensors"
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 _SOUNDS = 16
 """Sounds that are kept besides those of the conversation at hand."""
-ANSWER_TOKENS = 24
-"""The longest answer to a question about a sound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +54,36 @@ class HearingMind(NanoMind):
     """A mind whose messages may hold sound; shares its weights with a mind that reads.
 
     Args:
-        folder: of the card ``nano-ear``: adaptor and adapter. Without it words are heard as well, by the
-            language model as it is, but not how they sound.
+        folder: of the card ``nano-ear``. Without it words are heard as well, but not how they sound.
         whisper: folder of the card ``whisper-tiny.en``, which hears.
         mind: whose language model it is.
     """
 
     def __init__(self, folder: Path | None, whisper: Path, mind: NanoMind) -> None:
         super().__init__(mind.folder, mind.manner)
+        # What one of them has read, the other need not read again.
+        self._read, self._lock = mind._read, mind._lock
         self._ear, self._whisper, self._mind = folder, whisper, mind
         self._heard: dict[str, Sound] = {}
         self._known: dict[int, tuple[str, int]] = {}
 
-    @cached_property
+    @property
     def model(self) -> "DecoderLM":
-        """The language model with the adapter put on."""
-        from stepaudio.lm.lowrank import Adapter, adapted
-
-        plain = self._mind.model
-        if self._ear is None:
-            return plain
-        return adapted(plain, Adapter.load(self._ear / ADAPTER, plain.config))
+        """The language model of the mind that reads."""
+        return self._mind.model
 
     @cached_property
     def adaptor(self) -> "Adaptor | None":
-        """From how a sound is to embeddings."""
+        """From how a sound is to words."""
         from stepaudio.lm.adaptor import load_adaptor
 
         return None if self._ear is None else load_adaptor(self._ear / ADAPTOR)
+
+    @cached_property
+    def _asking(self) -> "Asking":
+        from stepaudio.lm.asking import Asking
+
+        return Asking(self.model, self.tokenizer)
 
     @cached_property
     def hearing(self) -> "Hearing":
@@ -97,46 +99,37 @@ class HearingMind(NanoMind):
 
         return Bridge(self.hearing.tokenizer, self.tokenizer)
 
-    def load(self) -> None:
-        """Read the weights of ear and mind; safe to call from several threads."""
-        with self._loading:
-            _ = self.hearing, self.adaptor
-        super().load()
-
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        sampling: "Sampling | None" = None,
-        seed: int | None = None,
-        cancel: "CancelToken | None" = None,
-    ) -> Iterator[str]:
-        """As `NanoMind.stream`; a conversation without sound is answered by the mind that reads."""
-        sounds = any(isinstance(part, AudioPart) for message in messages for part in message.parts)
-        answer = super().stream if sounds else self._mind.stream
-        return answer(messages, sampling=sampling, seed=seed, cancel=cancel)
-
     def write_down(self, audio: Audio) -> str:
         """Return the words of a clip: of the ways to hear it the one that makes most sense besides."""
         return " ".join(filter(None, map(self._written, self.listen(audio).heard)))
 
     def ask(self, audio: Audio, question: str, *, seed: int | None = None) -> str:
-        """Answer a question about how something is said; see `prompts.questions` for what was learned.
+        """Answer a question about how something is said; see `prompts.questions` for what can be told.
+
+        Any other question is answered as in a conversation.
 
         Raises:
             InputError: the question is empty, or there is no ear for such things.
         """
-        if self._ear is None:
-            raise InputError("nano has no ear yet for how something sounds; folders of Step-Audio 2 have")
+        from stepaudio.lm.asking import told
+        from stepaudio.lm.threads import cores
+
         if not question.strip():
             raise InputError("the question is empty")
-        return self._reply(user(AudioPart(audio), "\n" + question.strip()), ANSWER_TOKENS)
+        shares = self._how(audio)
+        with cores(self.manner.cores):
+            matter = self._asking.matter(question.strip())
+        if matter is not None:
+            return told(matter, shares)
+        return "".join(self.stream([user(AudioPart(audio), "\n" + question.strip())]))
 
     def caption(self, audio: Audio, *, seed: int | None = None) -> str:
-        """Describe how something is said: the answers to all questions that were learned."""
+        """Describe how something is said: the answers to all questions that are known."""
+        from stepaudio.lm.asking import told
         from stepaudio.lm.prompts.questions import QUESTIONS
 
-        return " ".join(self.ask(audio, each.wordings[0]) for each in QUESTIONS)
+        shares = self._how(audio)
+        return " ".join(told(each, shares) for each in QUESTIONS)
 
     def translate(
         self, audio: Audio, target: str, *, voice: "Voice | None" = None, seed: int | None = None
@@ -168,20 +161,26 @@ class HearingMind(NanoMind):
         from stepaudio.lm.bridge import soft_words
         from stepaudio.lm.threads import cores
 
-        heard: list[Heard] = []
-        parts = [torch.zeros(0, self.model.config.hidden_size)]
         with torch.inference_mode(), cores(self.manner.cores):
-            for _, piece in quiet_pieces(audio.resample(RATE)):
-                heard.append(self.hearing(piece.samples))
-                if self.adaptor is not None:
-                    parts += self.adaptor(torch.from_numpy(heard[-1].manner)[None])
-                parts.append(soft_words(self.model, *self.bridge.mixtures(heard[-1])).float())
+            heard = [self.hearing(piece.samples) for _, piece in quiet_pieces(audio.resample(RATE))]
+            parts = [soft_words(self.model, *self.bridge.mixtures(each)).float() for each in heard]
+        embeddings = torch.cat([torch.zeros(0, self.model.config.hidden_size), *parts])
         words = (self.bridge.text(each.words[:, 0].tolist()) for each in heard)
-        return Sound(tuple(heard), " ".join(filter(None, words)), torch.cat(parts))
+        return Sound(tuple(heard), " ".join(filter(None, words)), embeddings)
+
+    def _how(self, audio: Audio) -> "Tensor":
+        """Shares of the words that tell how a sound is, on the whole."""
+        import torch
+
+        if self.adaptor is None:
+            raise InputError("nano has no ear yet for how something sounds; folders of Step-Audio 2 have")
+        manner = np.stack([each.manner for each in self.listen(audio).heard])
+        with torch.inference_mode():
+            return self.adaptor.shares(torch.from_numpy(manner))
 
     def _written(self, heard: "Heard") -> str:
-        from stepaudio.lm.prompts.listening import heard_turn
-        from stepaudio.lm.rescoring import RescoringRules, likeliest_ways, log_likelihoods
+        from stepaudio.lm.likelihood import log_likelihoods
+        from stepaudio.lm.rescoring import RescoringRules, likeliest_ways
         from stepaudio.lm.threads import cores
 
         rules = RescoringRules()
@@ -191,18 +190,10 @@ class HearingMind(NanoMind):
             return texts[0]
         rows = [self.tokenizer.encode(text + chatml.END) for text in texts]
         with cores(self.manner.cores):
-            sense = log_likelihoods(self._mind.model, heard_turn(self.tokenizer).before, rows)
+            before = self.tokenizer.encode(f"{chatml.START}user\n")
+            sense = log_likelihoods(self._mind.model, before, rows)
         both = [way.log_share + rules.language * each for way, each in zip(ways, sense, strict=True)]
         return texts[both.index(max(both))]
-
-    def _reply(self, message: Message, most: int) -> str:
-        from stepaudio.lm.sampling import Sampling
-        from stepaudio.lm.text import finish_text, push_text, start_text
-
-        text = start_text(self.tokenizer)
-        written = self.ids(self._encode([message]), sampling=Sampling(temperature=0), max_new_tokens=most)
-        said = "".join(push_text(text, [token]) for token in written)
-        return (said + finish_text(text)).strip()
 
     def _worded(self, messages: Sequence[Message]) -> list[Message]:
         def in_words(part: Part) -> Part:
@@ -268,7 +259,7 @@ class HearingEars:
     def load(self) -> object:
         """Read the weights, which otherwise happens at first use."""
         self._mind.load()
-        return self._mind
+        return self._mind.hearing
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:
         """Yield a segment for each stretch of at most 25 s.

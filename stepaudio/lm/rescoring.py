@@ -5,18 +5,11 @@ the user's turn; ear and language model decide together (N-best rescoring; R. Sc
 N-best algorithm", 1990).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from stepaudio.features.heard import Heard
-
-if TYPE_CHECKING:
-    from stepaudio.lm.model import DecoderLM
 
 
 @dataclass(frozen=True)
@@ -54,25 +47,3 @@ def likeliest_ways(heard: Heard, rules: RescoringRules) -> list[Way]:
         longer = [Way((*way.words, word), way.log_share + log) for way in ways for word, log in rivals]
         ways = sorted(longer, key=lambda way: -way.log_share)[: rules.ways]
     return ways
-
-
-@torch.inference_mode()
-def log_likelihoods(model: "DecoderLM", before: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:
-    """The logarithm of the probability of each row of ids behind `before`.
-
-    Args:
-        model: reads.
-        before: at least one id.
-        rows: none is empty.
-    """
-    longest = max(map(len, rows))
-    ids = torch.zeros(len(rows), len(before) + longest, dtype=torch.int64)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(before) + len(row)] = torch.tensor([*before, *row])
-    # Padded behind, where a causal model does not look.
-    hidden = model.hidden(ids.to(model.device))
-    out = []
-    for line, row in zip(hidden, rows, strict=True):
-        logits = model.head(line[len(before) - 1 : len(before) - 1 + len(row)]).float()
-        out.append(-float(F.cross_entropy(logits, torch.tensor(row, device=logits.device), reduction="sum")))
-    return out

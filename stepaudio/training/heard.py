@@ -15,19 +15,16 @@ from stepaudio.effects import Effect
 from stepaudio.features.heard import RATE, Heard, Hearing
 from stepaudio.training.engine.shards import TAKES, read_takes
 
-Variant = Literal["plain", "styled", "disturbed"]
-VARIANTS: tuple[Variant, ...] = ("plain", "styled", "disturbed")
+Variant = Literal["plain", "styled", "paced", "disturbed"]
+VARIANTS: tuple[Variant, ...] = ("plain", "styled", "paced", "disturbed")
 LONGEST_S = 16.0
 """Longer recordings are left out."""
 PER_SHARD = 100
 LOW_HZ, HIGH_HZ = 135.0, 180.0
 """Median F0 up to which a voice is low, and from which it is high."""
-SLOW, NORMAL, FAST = 11.5, (12.8, 15.2), 16.5
-"""Phonemes a second, marks and spaces counted: slow up to the first, normal between, fast from the last."""
-FEWEST_PHONEMES = 15
-"""Shorter texts have no clear speed."""
-EDGES_S = 0.5
-"""The teacher's silence at both ends."""
+PACES = {"slow": (0.55, 0.78), "normal": (0.9, 1.12), "fast": (1.28, 1.75)}
+"""Speeds that are clearly slow, normal and fast; one is how fast people read aloud."""
+GENDERS = {"f": "woman", "m": "man"}
 KINDS = {"": "neutral", "calm": "calm", "excited": "excited", "whisper": "whispering"}
 """The answer to the question of emotion by name of a style."""
 
@@ -55,7 +52,6 @@ class Recording:
 
 def hear(
     folder: Path,
-    labels: Mapping[str, str],
     out: Path,
     hearing: Hearing,
     variant: Variant,
@@ -64,15 +60,14 @@ def hear(
     """Hear a set and yield its shards as they are written; those that exist already are left.
 
     Args:
-        folder: with ``manifest.jsonl`` of ``audio`` and ``text``, or a folder of the data engine.
-        labels: texts of recordings that have none, by the name of the sound.
+        folder: with ``manifest.jsonl`` of ``audio`` and what is known of it, or a folder of the data engine.
         out: gets the shards.
         hearing: hears.
         variant: what is done to each recording first.
         shards: most of them.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in _rows(folder) if _text(row[1], labels)]
+    rows = list(_rows(folder))
     for first in range(0, min(len(rows), shards * PER_SHARD), PER_SHARD):
         path = out / f"{folder.name}-{variant}-{first // PER_SHARD:04d}.npz"
         if path.exists():
@@ -85,11 +80,12 @@ def hear(
             name = f"{folder.name}/{Path(row['audio']).stem}"
             samples, known = _changed(audio, row, variant, np.random.default_rng(zlib.crc32(name.encode())))
             heard = hearing(samples)
-            known |= _of_sound(row, heard, len(samples) / RATE, known) if variant != "disturbed" else {}
+            if variant != "disturbed" and known.get("emotion") != "whispering":
+                known |= of_pitch(heard.median_hz)
             found.append(heard)
-            facts.append({"name": name, "variant": variant, "text": _text(row, labels), "facts": known})
+            facts.append({"name": name, "variant": variant, "text": _text(row), "facts": known})
         if found:
-            _write(path, found, facts)
+            save_shard(path, found, facts)
             yield path
 
 
@@ -107,7 +103,8 @@ def read(folder: Path, sets: Sequence[str]) -> Iterator[Recording]:
                 yield Recording(row["name"], row["variant"], row["text"], heard, row["facts"])
 
 
-def _write(path: Path, found: list[Heard], rows: list[dict[str, Any]]) -> None:
+def save_shard(path: Path, found: Sequence[Heard], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what was heard, with what is known of it (fields of `Recording`)."""
     draft = path.with_suffix(".part")
     with draft.open("wb") as file:
         np.savez(
@@ -116,7 +113,7 @@ def _write(path: Path, found: list[Heard], rows: list[dict[str, Any]]) -> None:
             shares=np.concatenate([each.shares for each in found]),
             manner=np.stack([each.manner for each in found]),
             counts=np.array([len(each.words) for each in found]),
-            rows=np.array(json.dumps(rows)),
+            rows=np.array(json.dumps(list(rows))),
         )
     draft.rename(path)
 
@@ -133,8 +130,8 @@ def _rows(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield takes.parent, row
 
 
-def _text(row: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    text = row.get("text") or labels.get(Path(row["audio"]).stem, "")
+def _text(row: Mapping[str, Any]) -> str:
+    text = row.get("text") or ""
     return " ".join((text.lower() if text.isupper() else text).split())
 
 
@@ -143,43 +140,35 @@ def _changed(
 ) -> tuple[np.ndarray, dict[str, str]]:
     """The samples of a variant at 16 kHz, and what is known by that."""
     known = _of_voice(row)
-    if variant == "styled":
+    speed = float(row.get("speed", 1.0))
+    if variant == "plain":
+        known |= of_speed(speed)
+        if known.get("speed") == "normal":
+            known["emotion"] = KINDS[(row.get("style") or {}).get("name", "")]
+    elif variant == "styled":
         style = str(random.choice(list(KINDS)))
         audio = said_in(audio, style, random)
         known["emotion"] = KINDS[style]
         if style == "whisper":
             known.pop("gender", None)
-    elif variant == "plain" and "gender" in known and 0.85 < row.get("speed", 1.0) < 1.15:
-        known["emotion"] = KINDS[(row.get("style") or {}).get("name", "")]
+    elif variant == "paced":
+        rate = random.uniform(*PACES[str(random.choice(list(PACES)))]) / speed
+        audio = said_in(audio, "", random, rate)
+        known |= of_speed(rate * speed)
+    behind = str(random.choice(["quiet", "noise", "music"])) if variant == "disturbed" else "quiet"
     samples = audio.resample(RATE).samples
     if variant == "disturbed":
-        behind = str(random.choice(["quiet", "noise", "music"]))
         samples = with_background(samples, behind, random)
-        known["background"] = behind
-    elif "gender" in known:
-        known["background"] = "quiet"
-    return samples, known
+    return samples, known | {"background": behind}
 
 
 def _of_voice(row: Mapping[str, Any]) -> dict[str, str]:
-    """What the teacher's voices tell: their names begin with accent and gender."""
-    genders = {name[1] for name in row.get("voices", ())}
+    """The gender: recordings tell it, and names of the teacher's voices begin with accent and gender."""
+    genders = {name[1] for name in row.get("voices", ())} or {row.get("gender")}
     if len(genders) != 1 or isinstance(row.get("speaker"), dict):
         return {}
-    return {"gender": "woman" if genders == {"f"} else "man"}
-
-
-def _of_sound(
-    row: Mapping[str, Any], heard: Heard, seconds: float, known: Mapping[str, str]
-) -> dict[str, str]:
-    """Pitch and speed, if they are clear; of the teacher's speech alone, whose phonemes are known."""
-    phonemes = len(row.get("ids") or row.get("phonemes") or ())
-    if not phonemes:
-        return {}
-    found: dict[str, str] = {}
-    if known.get("emotion") != "whispering":
-        found |= of_pitch(heard.median_hz)
-    return found | (of_rate(phonemes / max(0.1, seconds - EDGES_S)) if phonemes >= FEWEST_PHONEMES else {})
+    (gender,) = genders
+    return {"gender": GENDERS[gender]} if gender in GENDERS else {}
 
 
 def of_pitch(median: float) -> dict[str, str]:
@@ -189,25 +178,31 @@ def of_pitch(median: float) -> dict[str, str]:
     return {"pitch": "high"} if median >= HIGH_HZ else {}
 
 
-def of_rate(rate: float) -> dict[str, str]:
-    """The answer to the question of speed for so many phonemes a second, if it is clear."""
-    if rate <= SLOW:
-        return {"speed": "slow"}
-    if rate >= FAST:
-        return {"speed": "fast"}
-    return {"speed": "normal"} if NORMAL[0] <= rate <= NORMAL[1] else {}
+def of_speed(speed: float) -> dict[str, str]:
+    """The answer to the question of speed, if it is clear."""
+    for name, (low, high) in PACES.items():
+        if low <= speed <= high:
+            return {"speed": name}
+    return {}
 
 
-def said_in(audio: Audio, style: str, random: np.random.Generator) -> Audio:
-    """A recording said in a style of `KINDS`, by WORLD; also neutral speech has gone through it."""
+def said_in(audio: Audio, style: str, random: np.random.Generator, rate: float | None = None) -> Audio:
+    """A recording said in a style of `KINDS`, by WORLD; also neutral speech has gone through it.
+
+    Args:
+        audio: the recording.
+        style: of `KINDS`.
+        random: draws how strong the style is.
+        rate: how much faster it is said; ``None`` for what belongs to the style.
+    """
     from stepaudio.decoder.world import WorldFrames, analyse, synthesise
 
     frames = analyse(audio).to_array()
-    effect, rate = _effect(style, random)
+    effect, usual = _effect(style, random)
     voiced = frames[frames[:, 1] > 0.5, 0]
     speaker = expression.Speaker(float(np.median(voiced)) if len(voiced) else float(np.log(150.0)))
     frames = expression.push(expression.start(effect, speaker), frames)
-    places = np.arange(0, len(frames) - 1, rate).astype(int)
+    places = np.arange(0, len(frames) - 1, rate or usual).astype(int)
     return synthesise(WorldFrames.from_array(frames[places]))
 
 

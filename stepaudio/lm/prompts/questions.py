@@ -1,7 +1,6 @@
-"""Questions about how something is said, with the answers nano learns (arXiv 2507.16632, section 4).
+"""Questions about how something is said, with what may be answered (arXiv 2507.16632, section 4).
 
-A question stands behind the sound in the user's turn, in any of its wordings; an answer is one short sentence
-out of the question's own.
+A question may be put in any words; its answer is the question's own sentence with one of a few words in it.
 """
 
 from dataclasses import dataclass
@@ -14,19 +13,26 @@ class Question:
     Attributes:
         name: of what it asks for.
         wordings: ways to ask; the first one is what tests ask.
-        answers: what is said for each value.
+        sentence: the answer, with ``{}`` for the word that depends on the sound.
+        words: by value, the word.
     """
 
     name: str
     wordings: tuple[str, ...]
-    answers: dict[str, str]
+    sentence: str
+    words: dict[str, str]
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Sentences by value."""
+        return {value: self.sentence.format(word) for value, word in self.words.items()}
 
     def value(self, said: str) -> str | None:
         """The value that an answer tells, or ``None``: the one whose first word of its own is said first."""
         words = said.lower().replace(".", " ").replace(",", " ").split()
         for word in words:
-            for value in self.answers:
-                if word in (value, *_ALSO.get(value, ())):
+            for value, own in self.words.items():
+                if word in (value, own, *_ALSO.get(value, ())):
                     return value
         return None
 
@@ -49,7 +55,8 @@ QUESTIONS: tuple[Question, ...] = (
             "Who is speaking, a man or a woman?",
             "What is the gender of the speaker?",
         ),
-        {"man": "The speaker is a man.", "woman": "The speaker is a woman."},
+        "The speaker is a {}.",
+        {"man": "man", "woman": "woman"},
     ),
     Question(
         "pitch",
@@ -59,7 +66,8 @@ QUESTIONS: tuple[Question, ...] = (
             "Is this a high or a low voice?",
             "What is the pitch of the voice, high or low?",
         ),
-        {"high": "The voice is high.", "low": "The voice is low."},
+        "The voice is {}.",
+        {"high": "high", "low": "low"},
     ),
     Question(
         "speed",
@@ -69,11 +77,8 @@ QUESTIONS: tuple[Question, ...] = (
             "How fast is the speaker talking: slow, normal or fast?",
             "What is the speed of the speech, slow, normal or fast?",
         ),
-        {
-            "slow": "The speech is slow.",
-            "normal": "The speech has a normal speed.",
-            "fast": "The speech is fast.",
-        },
+        "The speech is {}.",
+        {"slow": "slow", "normal": "normal", "fast": "fast"},
     ),
     Question(
         "emotion",
@@ -81,14 +86,10 @@ QUESTIONS: tuple[Question, ...] = (
             "Does the speaker sound calm, excited, neutral or whispering?",
             "How do I sound: calm, excited, neutral or whispering?",
             "What is the emotion of the speaker: calm, excited, neutral or whispering?",
-            "What is the mood of the speaker?",
+            "What is the tone of the speaker: calm, excited, neutral or whispering?",
         ),
-        {
-            "calm": "The speaker sounds calm.",
-            "excited": "The speaker sounds excited.",
-            "neutral": "The speaker sounds neutral.",
-            "whispering": "The speaker is whispering.",
-        },
+        "The tone is {}.",
+        {"calm": "calm", "excited": "excited", "neutral": "neutral", "whispering": "whispered"},
     ),
     Question(
         "background",
@@ -98,11 +99,8 @@ QUESTIONS: tuple[Question, ...] = (
             "Is the background quiet, or is there noise or music?",
             "What do you hear in the background?",
         ),
-        {
-            "quiet": "The background is quiet.",
-            "noise": "There is noise in the background.",
-            "music": "There is music in the background.",
-        },
+        "In the background there is {}.",
+        {"quiet": "silence", "noise": "noise", "music": "music"},
     ),
 )
 
