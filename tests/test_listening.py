@@ -13,12 +13,12 @@ import torch
 from stepaudio.api import StepAudio
 from stepaudio.audio import Audio
 from stepaudio.errors import InputError, ModelError
-from stepaudio.features.heard import RATE, RIVALS, Heard, Hearing, manner_size
+from stepaudio.features.heard import RATE, RIVALS, TAIL, Heard, Hearing, manner_size
 from stepaudio.lm.adaptor import Adaptor, AdaptorConfig, load_adaptor, save_adaptor
 from stepaudio.lm.asking import Asking, told
 from stepaudio.lm.bridge import Bridge, soft_words
 from stepaudio.lm.config import LMConfig
-from stepaudio.lm.likelihood import log_likelihoods
+from stepaudio.lm.likelihood import likelihoods_in, log_likelihoods, read_contexts
 from stepaudio.lm.model import DecoderLM
 from stepaudio.lm.prompts.questions import QUESTIONS, question
 from stepaudio.lm.rescoring import RescoringRules, Way, likeliest_ways
@@ -109,6 +109,15 @@ def test_a_manner_is_told_in_shares_of_words() -> None:
     assert torch.allclose(shares, (adaptor.shares(values[:1]) + adaptor.shares(values[1:2])) / 2)
     # What is far out of what was measured does no harm.
     assert torch.allclose(adaptor(values[:1] + 1e6), adaptor(values[:1] + 1e7))
+    # In training what tells the most is always seen.
+    dropping = Adaptor(SMALL.model_copy(update={"dropout": 0.99})).train()
+    dropping.measure(values)
+    for value in dropping.inlet.parameters():
+        value.detach().zero_()
+    assert torch.equal(dropping(values[:1]), dropping(values[:1]))
+    changed = values[:1].clone()
+    changed[0, -1] += 10
+    assert not torch.equal(dropping(values[:1]), dropping(changed))
 
 
 def test_how_it_is_said_is_learned_from_what_is_known(tmp_path: Path) -> None:
@@ -135,36 +144,42 @@ def test_how_it_is_said_is_learned_from_what_is_known(tmp_path: Path) -> None:
     assert float(unsure.detach()) == pytest.approx(np.log(2), abs=0.5)
 
 
-def test_what_is_asked_is_what_the_question_makes_likelier(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Chars(Letters):
+def test_a_question_is_about_what_it_would_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Chars:
         def encode(self, text: str) -> list[int]:
             return [ord(char) for char in text]
 
-    def likelihoods(model: object, before: list[int], rows: list[list[int]]) -> list[float]:
-        # Women and silence are likely whatever is asked; a word that was read, more likely than before.
-        text = "".join(map(chr, before))
-        found = []
-        for row in rows:
-            answer = "".join(map(chr, row)).removesuffix("<|im_end|>")
-            liked = 40 * ("woman" in answer or "silence" in answer) - 10 * len(answer)
-            found.append(float(liked + 100 * sum(word in text for word in answer.split()[1:2])))
-        return found
+    class Lists:
+        def __init__(self, model: object, rows: list[list[int]]) -> None:
+            self.texts = ["".join(map(chr, row)) for row in rows]
 
-    monkeypatch.setattr("stepaudio.lm.asking.log_likelihoods", likelihoods)
-    monkeypatch.setattr("stepaudio.lm.asking.UNLIKELY", -1e9)
-    asking = Asking(DecoderLM(LM), Chars())  # type: ignore[arg-type]
+    asked_for: list[str] = []
+
+    def likelihoods(lists: Lists, ids: list[int]) -> list[float]:
+        # Words that were read there are likely.
+        text = "".join(map(chr, ids))
+        assert text.startswith(" ")
+        assert text.endswith("\n")
+        asked_for.append(text.strip())
+        return [float(sum(3 * (word in known) - 9 for word in text.split())) for known in lists.texts]
+
+    monkeypatch.setattr("stepaudio.lm.asking.read_contexts", Lists)
+    monkeypatch.setattr("stepaudio.lm.asking.likelihoods_in", likelihoods)
+    asking = Asking(object(), Chars())  # type: ignore[arg-type]
     shares = torch.eye(4)[[1, 0, 2, 3, 0]]
     for name, asked, answer in (
-        ("pitch", "How is the voice?", "The voice is high."),
-        ("emotion", "Is the tone calm?", "The tone is whispered."),
-        ("speed", "And the speech?", "The speech is fast."),
-        ("gender", "Is the speaker a man?", "The speaker is a woman."),
+        ("pitch", "high or low  voice?", "The voice is high."),
+        ("emotion", "calm, excited, or whispering?", "The tone is whispered."),
+        ("speed", "slow, or fast?", "The speech is fast."),
+        ("gender", "a male or a female voice?", "The speaker is a woman."),
     ):
         found = asking.matter(asked)
         assert found is question(name)
         assert told(found, shares) == answer
-    monkeypatch.setattr("stepaudio.lm.asking.UNLIKELY", 1e9)
-    assert asking.matter("What time is it?") is None
+    assert asking.matter("Who painted the Mona Lisa?") is None
+    # The same question is not read again.
+    assert asking.matter(" high or low voice? ") is question("pitch")
+    assert len(asked_for) == 5
 
 
 def test_sounds_are_disturbed_but_not_behind_their_end() -> None:
@@ -236,7 +251,7 @@ class Deaf:
 
     def __call__(self, samples: np.ndarray) -> Heard:
         manner = np.full(16, np.abs(samples).mean(), np.float32)
-        manner[-6] = np.log(200.0)
+        manner[-TAIL] = np.log(200.0)
         return replace(heard(0, 1), manner=manner)
 
 
@@ -350,6 +365,16 @@ def test_likelihoods_are_those_of_reading_each_alone() -> None:
         shares = model(torch.tensor([[*before, *row]]))[0].log_softmax(-1)
         alone = sum(float(shares[len(before) - 1 + place, token]) for place, token in enumerate(row))
         assert found == pytest.approx(alone, abs=1e-4)
+
+
+def test_what_follows_several_texts_is_as_likely_as_behind_each_alone() -> None:
+    torch.manual_seed(0)
+    model = DecoderLM(LM).eval()
+    texts = [[1, 2, 3, 4], [5, 6], [7, 8, 9]]
+    contexts = read_contexts(model, texts)
+    for ids in ([10, 11], [12], [13, 14, 15], [10, 11]):
+        found = likelihoods_in(contexts, ids)
+        assert found == pytest.approx([log_likelihoods(model, text, [ids])[0] for text in texts], abs=1e-4)
 
 
 def test_a_path_is_one_of_two_and_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

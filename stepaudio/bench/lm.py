@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stepaudio.bench.peer import load_transformers, tokens_per_second
 from stepaudio.bench.result import BenchResult, Figure
-from stepaudio.errors import InputError
+from stepaudio.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from stepaudio.families.base import Mind
@@ -24,27 +25,37 @@ def run_lm(repeats: int, progress: Callable[[str], None]) -> BenchResult:
     """Measure nano's prefill and decode speed, and step1 at tiny size with and without a KV cache.
 
     The cached cost of a token is also given against what the longer context explains: reading keys and values
-    grows with the length, the rest of a step does not.
+    grows with the length, the rest of a step does not. Where transformers is installed, it writes with
+    the same weights in turn with nano.
     """
     from stepaudio.api import load
 
     mind = load("nano").family.mind
     mind.load()
+    notes = [
+        f"nano: {PROMPT_TOKENS} prompt tokens read, {NEW_TOKENS} written, greedy.",
+        f"step1: {_tiny_step1().num_hidden_layers} layers of {_tiny_step1().hidden_size}, random weights; "
+        "milliseconds for one token at each number of tokens already held.",
+    ]
+    try:
+        peer = load_transformers(_nano(mind).folder)
+    except ModelError as error:
+        peer = None
+        notes.append(f"No peer: {error}.")
     figures: dict[str, list[float]] = {}
     for turn in range(repeats):
         progress(f"bench: nano, run {turn + 1} of {repeats}")
         figures.setdefault("nano_prefill_tokens_per_s", []).append(nano_prefill_per_second(mind))
-        figures.setdefault("nano_tokens_per_s", []).append(nano_tokens_per_second(mind))
-    figures_out = [Figure(name, "tokens/s", tuple(values)) for name, values in figures.items()]
-    return BenchResult("lm", (*figures_out, *step1_costs(repeats, progress)), _notes())
-
-
-def _notes() -> tuple[str, ...]:
-    return (
-        f"nano: {PROMPT_TOKENS} prompt tokens read, {NEW_TOKENS} written, greedy.",
-        f"step1: {_tiny_step1().num_hidden_layers} layers of {_tiny_step1().hidden_size}, random weights; "
-        "milliseconds for one token at each number of tokens already held.",
-    )
+        ours = nano_tokens_per_second(mind)
+        figures.setdefault("nano_tokens_per_s", []).append(ours)
+        if peer is not None:
+            progress(f"bench: transformers, run {turn + 1} of {repeats}")
+            theirs = peer_tokens_per_second(peer, _prompt(time.perf_counter_ns()))
+            figures.setdefault("transformers_tokens_per_s", []).append(theirs)
+            figures.setdefault("nano_over_transformers", []).append(ours / theirs)
+    units = {"nano_over_transformers": "x/x"}
+    figures_out = [Figure(name, units.get(name, "tokens/s"), tuple(v)) for name, v in figures.items()]
+    return BenchResult("lm", (*figures_out, *step1_costs(repeats, progress)), tuple(notes))
 
 
 def nano_tokens_per_second(mind: "Mind") -> float:
@@ -59,6 +70,15 @@ def nano_tokens_per_second(mind: "Mind") -> float:
     for _ in ids:
         times.append(time.perf_counter())
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+
+
+def peer_tokens_per_second(peer: Any, prompt: list[int]) -> float:
+    """Return the speed of transformers' writing on as many cores as nano takes."""
+    from stepaudio.lm.mind import Manner
+    from stepaudio.lm.threads import cores
+
+    with cores(Manner().cores):
+        return tokens_per_second(peer, prompt, NEW_TOKENS)
 
 
 def nano_prefill_per_second(mind: "Mind") -> float:

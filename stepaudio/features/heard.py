@@ -28,6 +28,10 @@ NOBODY_SPEAKS, UNSURE = 0.6, -1.0
 QUIET_SHARE = 10.0
 """Percentile of a band over time that tells what is behind the speech."""
 FLOOR_HZ, CEILING_HZ = 60.0, 600.0
+LETTERS_A_DIGIT = 4
+"""A digit is said as a word of about so many letters."""
+TAIL = 6
+"""Values at the end of `Heard.manner`: F0 (median, range, voicing), length, letters a second, certainty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,12 @@ class Heard:
     @property
     def median_hz(self) -> float:
         """Median F0."""
-        return float(np.exp(self.manner[-6]))
+        return float(np.exp(self.manner[-TAIL]))
 
 
 def manner_size(width: int) -> int:
     """Values that tell how a clip sounds, for an encoder of `width`: log-mels, features, pitch, pace."""
-    return 3 * MELS + 2 * width + 6
+    return 3 * MELS + 2 * width + TAIL
 
 
 class Hearing:
@@ -93,7 +97,8 @@ class Hearing:
         encoded = self._model.encode(self._storage.from_array(mel[None]))
         words, shares = self._words(encoded, len(samples) / RATE)
         features = np.array(encoded, np.float32)[0, : max(1, sounding // 2)]
-        return Heard(words, shares, _manner(samples, mel[:, :sounding], features, shares))
+        said = self.tokenizer.decode(words[:, 0].tolist())
+        return Heard(words, shares, _manner(samples, mel[:, :sounding], features, letters(said), shares))
 
     def _words(self, encoded: Any, seconds: float) -> tuple[np.ndarray, np.ndarray]:
         most = FIRST_WORDS + round(WORDS_A_SECOND * seconds)
@@ -133,8 +138,15 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
         raise ModelError(f"{folder}: no tokenizer of Whisper's ({error})") from None
 
 
-def _manner(samples: np.ndarray, mel: np.ndarray, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """How it sounds: log-mels and features over time, F0, and how fast and surely words follow each other."""
+def letters(text: str) -> int:
+    """How much there is to say: the letters of a text, digits counted as the words they are."""
+    return sum(LETTERS_A_DIGIT if letter.isdigit() else letter.isalpha() for letter in text)
+
+
+def _manner(
+    samples: np.ndarray, mel: np.ndarray, features: np.ndarray, length: int, shares: np.ndarray
+) -> np.ndarray:
+    """How it sounds: log-mels and features over time, F0, and how fast and surely letters follow."""
     import pyworld
 
     double = np.pad(samples, (0, max(0, RATE // 10 - len(samples)))).astype(np.float64)
@@ -143,7 +155,11 @@ def _manner(samples: np.ndarray, mel: np.ndarray, features: np.ndarray, shares: 
     logs = np.log(f0[f0 > 0]) if (f0 > 0).any() else np.array([np.log(150.0)])
     low, median, high = np.percentile(logs, (10, 50, 90))
     seconds = len(double) / RATE
-    pace = [np.log(seconds), len(shares) / seconds, np.log(shares[:, 0]).mean() if len(shares) else UNSURE]
+    pace = [
+        np.log(seconds),
+        np.log((length + 1) / seconds),
+        np.log(shares[:, 0]).mean() if len(shares) else UNSURE,
+    ]
     mel = mel - mel.max()
     parts = (
         mel.mean(1),

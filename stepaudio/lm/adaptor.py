@@ -21,6 +21,7 @@ class AdaptorConfig(BaseModel):
     Attributes:
         words: to choose among, for each thing that it tells.
         manner: values that tell how a clip sounds (`features.heard.manner_size`).
+        tail: values at their end that tell the most; they are never dropped, and are seen past the layer too.
         width: of the layer between.
         dropout: of values and layer, in training.
     """
@@ -29,6 +30,7 @@ class AdaptorConfig(BaseModel):
 
     words: tuple[tuple[str, ...], ...] = Field(min_length=1)
     manner: int = Field(default=1014, gt=0)
+    tail: int = Field(default=6, ge=0)
     width: int = Field(default=64, gt=0)
     dropout: float = Field(default=0.4, ge=0, lt=1)
 
@@ -49,7 +51,7 @@ class Adaptor(nn.Module):
         self.register_buffer("centre", torch.zeros(config.manner))
         self.register_buffer("spread", torch.ones(config.manner))
         self.inlet = nn.Linear(config.manner, config.width)
-        self.outlet = nn.Linear(config.width, sum(map(len, config.words)))
+        self.outlet = nn.Linear(config.width + config.tail, sum(map(len, config.words)))
 
     def measure(self, manner: Tensor) -> None:
         """Take the means and deviations of (n, manner) recordings, by which values are made alike."""
@@ -59,8 +61,10 @@ class Adaptor(nn.Module):
     def forward(self, manner: Tensor) -> Tensor:
         """(batch, manner) -> (batch, things, most words) logits; where a thing has fewer words, -inf."""
         x = ((manner - self.centre) / self.spread).clamp(-5, 5)
-        x = F.gelu(self.inlet(F.dropout(x, self.config.dropout, self.training)))
-        x = self.outlet(F.dropout(x, self.config.dropout, self.training))
+        rest, tail = x.split((x.shape[-1] - self.config.tail, self.config.tail), -1)
+        x = torch.cat((F.dropout(rest, self.config.dropout, self.training), tail), -1)
+        x = F.dropout(F.gelu(self.inlet(x)), self.config.dropout, self.training)
+        x = self.outlet(torch.cat((x, tail), -1))
         counts = [len(words) for words in self.config.words]
         parts = x.split(counts, -1)
         return torch.stack(

@@ -1,34 +1,34 @@
 """Questions about how something is said: the language model finds out what is asked, and the ear answers.
 
-A question may be put in any words. It makes answers about its own matter likelier than they are without it,
-and others not; so what it is about is the matter whose answers it makes likelier the most. Nothing is trained
-for it. Source: A. Holtzman et al., "Surface Form Competition" (2021), which scores answers by what a question
-adds to their likelihood. Which of the answers is right, the adaptor tells (`stepaudio.lm.adaptor`).
+A question may be put in any words. The language model has read a few questions about each matter, and a few
+about others; a new one is about what it would be the likeliest to follow. Nothing is trained for it.
+Source: S. Min et al., "Noisy Channel Language Model Prompting for Few-Shot Text Classification"
+(arXiv 2108.04106). Which of the answers is right, the adaptor tells (`stepaudio.lm.adaptor`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from threading import Lock
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from stepaudio.lm.likelihood import log_likelihoods
-from stepaudio.lm.prompts.chatml import ASSISTANT_OPEN, END, START
-from stepaudio.lm.prompts.questions import QUESTIONS, Question
+from stepaudio.lm.likelihood import Contexts, likelihoods_in, read_contexts
+from stepaudio.lm.prompts.questions import OTHERS, QUESTIONS, Question
 
 if TYPE_CHECKING:
     from stepaudio.lm.model import DecoderLM
     from stepaudio.lm.text import TextTokenizer
 
-UNLIKELY = -3.0
-"""Nats a token below which no known answer is one to what is asked."""
+CLEARLY = 4.0
+"""Nats by which a question must be likelier among those about a matter than among others."""
+KEPT = 256
+"""Questions whose matter is remembered."""
 
 
 @dataclass(eq=False)
 class Asking:
-    """A language model that tells what is asked.
+    """A language model that tells what is asked; safe to use from several threads.
 
     Attributes:
         model: the language model.
@@ -37,35 +37,34 @@ class Asking:
 
     model: "DecoderLM"
     tokenizer: "TextTokenizer"
+    _known: dict[str, Question | None] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def load(self) -> None:
+        """Read the known questions, which otherwise happens at first use."""
+        with self._lock:
+            self._read  # noqa: B018
 
     def matter(self, asked: str) -> Question | None:
-        """The question that is put in these words; ``None`` where no known answer is one to it."""
-        fits = self._likelihoods(asked)
-        lengths = torch.tensor([len(row) for row in self._rows])
-        if float((fits / lengths).max()) < UNLIKELY:
-            return None
-        gains = fits - self._unasked
-        ends = list(accumulate(len(each.words) for each in QUESTIONS))
-        means = [
-            float(gains[end - len(each.words) : end].mean())
-            for each, end in zip(QUESTIONS, ends, strict=True)
-        ]
-        return QUESTIONS[means.index(max(means))]
+        """The question that is put in these words; ``None`` where it is about something else."""
+        asked = " ".join(asked.split())
+        with self._lock:
+            if asked not in self._known:
+                if len(self._known) >= KEPT:
+                    self._known.clear()
+                self._known[asked] = self._matter(asked)
+            return self._known[asked]
+
+    def _matter(self, asked: str) -> Question | None:
+        *fits, other = likelihoods_in(self._read, self.tokenizer.encode(f" {asked}\n"))
+        best = max(fits)
+        return QUESTIONS[fits.index(best)] if best > other + CLEARLY else None
 
     @cached_property
-    def _rows(self) -> list[list[int]]:
-        """Ids of every known answer."""
-        answers = [answer for each in QUESTIONS for answer in each.answers.values()]
-        return [self.tokenizer.encode(answer + END) for answer in answers]
-
-    @cached_property
-    def _unasked(self) -> Tensor:
-        """How likely the answers are to a turn that asks for nothing."""
-        return self._likelihoods("")
-
-    def _likelihoods(self, asked: str) -> Tensor:
-        before = self.tokenizer.encode(f"{START}user\n{asked}{END}\n{ASSISTANT_OPEN}")
-        return torch.tensor(log_likelihoods(self.model, before, self._rows))
+    def _read(self) -> Contexts:
+        lists = [(each.about, each.wordings) for each in QUESTIONS] + [("anything else", OTHERS)]
+        texts = [f"Questions about {about}:\n" + "".join(f"- {w}\n" for w in known) for about, known in lists]
+        return read_contexts(self.model, [self.tokenizer.encode(text + "-") for text in texts])
 
 
 def told(question: Question, shares: Tensor) -> str:

@@ -43,14 +43,6 @@ class Bridge:
         """Words of Whisper's vocabulary as text."""
         return str(self._whisper.decode(list(words))).strip()
 
-    def words(self, text: str) -> list[int]:
-        """Whisper's tokens of a text, as its decoder would write them: with a blank in front."""
-        return (
-            list(self._whisper.encode(" " + text.strip(), add_special_tokens=False).ids)
-            if text.strip()
-            else []
-        )
-
     def mixtures(self, heard: Heard) -> tuple[Tensor, Tensor]:
         """What stands at each place of the language model.
 

@@ -19,13 +19,14 @@ from stepaudio.results import Reply, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stepaudio.cancel import CancelToken
     from stepaudio.features.heard import Heard, Hearing
     from stepaudio.lm.adaptor import Adaptor
     from stepaudio.lm.asking import Asking
     from stepaudio.lm.bridge import Bridge
     from stepaudio.lm.generate import Prompt
     from stepaudio.lm.model import DecoderLM
-    from stepaudio.lm.sampling import Grammar
+    from stepaudio.lm.sampling import Grammar, Sampling
     from stepaudio.lm.tools.use import ToolUser
     from stepaudio.voices import Voice
 
@@ -80,7 +81,8 @@ class HearingMind(NanoMind):
         return None if self._ear is None else load_adaptor(self._ear / ADAPTOR)
 
     @cached_property
-    def _asking(self) -> "Asking":
+    def asking(self) -> "Asking":
+        """What tells which question is asked."""
         from stepaudio.lm.asking import Asking
 
         return Asking(self.model, self.tokenizer)
@@ -103,6 +105,36 @@ class HearingMind(NanoMind):
         """Return the words of a clip: of the ways to hear it the one that makes most sense besides."""
         return " ".join(filter(None, map(self._written, self.listen(audio).heard)))
 
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        sampling: "Sampling | None" = None,
+        seed: int | None = None,
+        cancel: "CancelToken | None" = None,
+    ) -> Iterator[str]:
+        """Yield the reply as `NanoMind.stream` does; a turn may be spoken.
+
+        A spoken question about how it is said itself is answered by what was heard.
+        """
+        if answer := self._about_itself(messages):
+            yield answer
+            return
+        yield from super().stream(messages, sampling=sampling, seed=seed, cancel=cancel)
+
+    def _about_itself(self, messages: Sequence[Message]) -> str:
+        """The answer to a spoken question about how it is said; "" to any other turn."""
+        from stepaudio.lm.asking import told
+        from stepaudio.lm.threads import cores
+
+        parts = messages[-1].parts if messages and messages[-1].role == "user" else ()
+        if self.adaptor is None or len(parts) != 1 or not isinstance(part := parts[0], AudioPart):
+            return ""
+        words = self.listen(part.audio).words
+        with cores(self.manner.cores):
+            matter = self.asking.matter(words) if words else None
+        return "" if matter is None else told(matter, self._how(part.audio))
+
     def ask(self, audio: Audio, question: str, *, seed: int | None = None) -> str:
         """Answer a question about how something is said; see `prompts.questions` for what can be told.
 
@@ -118,7 +150,7 @@ class HearingMind(NanoMind):
             raise InputError("the question is empty")
         shares = self._how(audio)
         with cores(self.manner.cores):
-            matter = self._asking.matter(question.strip())
+            matter = self.asking.matter(question)
         if matter is not None:
             return told(matter, shares)
         return "".join(self.stream([user(AudioPart(audio), "\n" + question.strip())]))
@@ -191,7 +223,7 @@ class HearingMind(NanoMind):
         rows = [self.tokenizer.encode(text + chatml.END) for text in texts]
         with cores(self.manner.cores):
             before = self.tokenizer.encode(f"{chatml.START}user\n")
-            sense = log_likelihoods(self._mind.model, before, rows)
+            sense = log_likelihoods(self.model, before, rows)
         both = [way.log_share + rules.language * each for way, each in zip(ways, sense, strict=True)]
         return texts[both.index(max(both))]
 
@@ -259,6 +291,8 @@ class HearingEars:
     def load(self) -> object:
         """Read the weights, which otherwise happens at first use."""
         self._mind.load()
+        if self._mind.adaptor is not None:
+            self._mind.asking.load()
         return self._mind.hearing
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:

@@ -39,7 +39,6 @@ class Recording:
         text: what is said, as somebody would type it; "" if nobody knows.
         heard: by Whisper.
         facts: what is known of how it was said, by name of the question.
-        answer: to its text, if one is known.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Recording:
     text: str
     heard: Heard
     facts: Mapping[str, str] = field(default_factory=dict)
-    answer: str = ""
 
 
 def hear(
