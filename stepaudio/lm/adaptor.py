@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stepaudio.errors import ModelError
+from stepaudio.features.heard import TAIL
 
 
 class AdaptorConfig(BaseModel):
@@ -30,7 +31,7 @@ class AdaptorConfig(BaseModel):
 
     words: tuple[tuple[str, ...], ...] = Field(min_length=1)
     manner: int = Field(default=1014, gt=0)
-    tail: int = Field(default=6, ge=0)
+    tail: int = Field(default=TAIL, ge=0)
     width: int = Field(default=64, gt=0)
     dropout: float = Field(default=0.4, ge=0, lt=1)
 
