@@ -106,7 +106,7 @@ TAGS: tuple[Tag, ...] = (
         "serious",
         ("stern", "solemn", "认真", "严肃"),
         "emotion",
-        Effect(rate=0.93, pitch=-2.0, range=0.75, level=1.0),
+        Effect(rate=0.93, pitch=-2.0, range=0.65, level=1.0),
         (_at_most("pitch", -0.8), _at_most("range", 0.92)),
     ),
     Tag(
@@ -134,7 +134,7 @@ TAGS: tuple[Tag, ...] = (
         "coquettish",
         ("playful", "撒娇", "撒娇1"),
         "emotion",
-        Effect(rate=0.92, pitch=3.5, range=2.0, formants=1.05, breath=0.15),
+        Effect(rate=0.92, pitch=4.5, range=2.0, formants=1.05, breath=0.15),
         (_at_least("pitch", 2.0), _at_least("range", 1.12), _at_most("rate", 0.97)),
     ),
     Tag("chinese", ("mandarin", "中文"), "language"),

@@ -138,7 +138,8 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
     playwright = pytest.importorskip("playwright.sync_api")
     silence = Audio(np.zeros(24_000, np.float32), 24_000)
     question = nano.speak("What is the capital of France?", voice="ben")
-    spoken = concat([silence, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
+    # Three seconds for a browser that opens the microphone late.
+    spoken = concat([*[silence] * 3, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
     quiet = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
     fake = "use-fake-device-for-media-stream use-fake-ui-for-media-stream disable-component-update"
     options = [f"--{name}" for name in f"{quiet} {fake}".split()]
@@ -152,7 +153,12 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
         page.set_default_timeout(300_000)  # a busy machine is no failure
         page.goto(demo)
         page.get_by_role("button", name="Record", exact=True).click()
-        page.wait_for_timeout(1000 * (question.seconds + 2))
+        # By the recorder's own clock, which starts when it hears.
+        page.wait_for_function(
+            "least => [...document.querySelectorAll('#question time')]"
+            ".some(time => time.innerText.split(':').reduce((all, part) => 60 * all + +part, 0) >= least)",
+            arg=question.seconds + 4,
+        )
         page.locator("#question .stop-button").first.click()
         page.wait_for_function("() => document.querySelector('#latency').innerText.includes('complete')")
         page.wait_for_function("() => window.stepaudio.complete")
