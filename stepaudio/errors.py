@@ -15,3 +15,7 @@ class ModelError(StepAudioError):
 
 class InputError(StepAudioError):
     """A text, tag, voice name or option is not usable."""
+
+
+NO_SPEECH = "no speech was found in the question"
+"""Of an `InputError`, whoever hears the question."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from stepaudio.lm.bridge import Bridge, soft_words
 from stepaudio.lm.config import LMConfig
 from stepaudio.lm.likelihood import likelihoods_in, log_likelihoods, read_contexts
 from stepaudio.lm.model import DecoderLM
+from stepaudio.lm.prompts.messages import Message
 from stepaudio.lm.prompts.questions import QUESTIONS, question
 from stepaudio.lm.rescoring import RescoringRules, Way, likeliest_ways
 from stepaudio.training import manner
@@ -394,14 +395,78 @@ def test_a_path_is_one_of_two_and_must_be_there(monkeypatch: pytest.MonkeyPatch)
         _on_path(family, Options(path="unified"))
 
 
+def test_who_chooses_ears_is_heard_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fakes import FakeEars, FakeMind, FakeMouth, fake_family
+
+    from stepaudio.families import registry
+    from stepaudio.families.cascade import CascadePartner
+    from stepaudio.families.options import Options
+
+    family = fake_family(partner=CascadePartner(FakeMind().stream, FakeMouth()))
+    monkeypatch.setattr(Options, "whisper", lambda self, *, pull: FakeEars() if self.ears else None)
+    assert registry._with_choices(family, Options(), pull=False).partner is family.partner
+    assert registry._with_choices(family, Options(ears="other"), pull=False).partner is None
+    both = registry._with_choices(family, Options(ears="other", path="unified"), pull=False)
+    assert both.partner is family.partner
+    assert both.ears is not family.ears
+
+
+def test_a_partner_that_knows_the_words_tells_them_before_it_answers() -> None:
+    from fakes import FakeEars, FakeMouth, fake_family, tone
+
+    from stepaudio.dialogue.events import Heard as HeardEvent
+    from stepaudio.families.cascade import CascadePartner
+
+    def write(messages: Sequence[Message], **_: object) -> Iterator[str]:
+        yield "Fine."
+
+    partner = CascadePartner(write, FakeMouth(), words=lambda audio: "how are you")
+    chat = StepAudio(fake_family(ears=FakeEars(text="something else"), partner=partner)).chat()
+    events = list(chat.turn(tone()))
+    (heard,) = [event for event in events if isinstance(event, HeardEvent)]
+    assert events[0] is heard
+    assert heard.transcript.text == "how are you"
+    assert heard.transcript.segments[0].end == pytest.approx(1.0)
+    assert [message.text for message in chat.history] == ["how are you", "Fine."]
+    assert [e for e in chat.turn(text="And you?") if isinstance(e, HeardEvent)] == []
+
+
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_nano_hears_a_question_without_reading_it(
-    nano: StepAudio, load_once: Callable[..., StepAudio]
-) -> None:
-    question = nano.speak("What is the capital of France?", voice="ben")
-    unified = load_once("nano", path="unified")
-    reply = unified.chat().send(question)
+def test_nano_hears_a_question_without_reading_it(nano: StepAudio) -> None:
+    chat = nano.chat()
+    reply = chat.send(nano.speak("What is the capital of France?", voice="ben"))
     assert "Paris" in reply.text
     assert "capital of France" in reply.transcript
     assert reply.audio is not None
+    with pytest.raises(InputError, match="no speech was found"):
+        chat.send(Audio(np.zeros(RATE, np.float32), RATE))
+    assert len(chat.history) == 2
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.parametrize(("voice", "is_"), [("ben", "man"), ("ada", "woman")])
+def test_a_spoken_question_about_its_own_voice_is_answered_by_hearing(
+    nano: StepAudio, voice: str, is_: str
+) -> None:
+    reply = nano.chat().send(nano.speak("Am I a man or a woman?", voice=voice))
+    assert reply.text == f"The speaker is a {is_}."
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_each_path_is_taken_when_asked_for(nano: StepAudio, load_once: Callable[..., StepAudio]) -> None:
+    from stepaudio.lm.hearing import HearingEars
+    from stepaudio.recognition import WhisperEars
+
+    unified, cascade = (load_once("nano", path=path) for path in ("unified", "cascade"))
+    assert cascade.family.partner is None
+    # The better way for each task; see the card.
+    assert isinstance(nano.family.ears, WhisperEars)
+    assert nano.family.partner is not None
+    question = nano.speak("What is the capital of France?", voice="ben")
+    assert isinstance(unified.family.ears, HearingEars)
+    for sa in (unified, cascade):
+        assert "capital of France" in sa.transcribe(question).text
+        assert "Paris" in sa.chat().send(question).text

@@ -139,7 +139,9 @@ def test_a_question_spoken_into_the_page_is_answered_aloud(demo, nano, tmp_path)
     silence = Audio(np.zeros(24_000, np.float32), 24_000)
     question = nano.speak("What is the capital of France?", voice="ben")
     # Three seconds for a browser that opens the microphone late.
-    spoken = concat([*[silence] * 3, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
+    spoken = (
+        concat([*[silence] * 3, question, *[silence] * 20]).resample(48_000).save(tmp_path / "question.wav")
+    )
     quiet = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
     fake = "use-fake-device-for-media-stream use-fake-ui-for-media-stream disable-component-update"
     options = [f"--{name}" for name in f"{quiet} {fake}".split()]

@@ -54,7 +54,9 @@ def run_listening(
     answers = [reply_to(systems[CASCADE], text) for text in asked]
     for path, system in systems.items():
         progress(f"bench: {path}")
-        figures.append(Figure(f"{path}_wer", "", (word_error_rate(system, recordings),)))
+        wer, rtf = writing_down(system, recordings)
+        figures.append(Figure(f"{path}_wer", "", (wer,)))
+        figures.append(Figure(f"{path}_transcribe_rtf", "s/s", (rtf,)))
         figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, answers),)))
         waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
         figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
@@ -71,12 +73,17 @@ def questions() -> list[str]:
     return read_lines("questions.txt")
 
 
-def word_error_rate(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) -> float:
-    """Words wrong of all, after Whisper's normaliser."""
+def writing_down(sa: "StepAudio", recordings: Sequence[tuple[Audio, str]]) -> tuple[float, float]:
+    """Words wrong of all, after Whisper's normaliser, and seconds for a second of sound."""
     from stepaudio.evaluation.metrics.text import text_errors
 
-    errors = [text_errors(text, sa.transcribe(audio).text) for audio, text in recordings]
-    return sum(each.count for each in errors) / max(1, sum(each.length for each in errors))
+    sa.family.ears.load()
+    began = time.perf_counter()
+    written = [sa.transcribe(audio).text for audio, _ in recordings]
+    seconds = time.perf_counter() - began
+    errors = [text_errors(text, wrote) for (_, text), wrote in zip(recordings, written, strict=True)]
+    wrong = sum(each.count for each in errors) / max(1, sum(each.length for each in errors))
+    return wrong, seconds / sum(audio.seconds for audio, _ in recordings)
 
 
 def agreement(sa: "StepAudio", spoken: Sequence[Audio], answers: Sequence[str]) -> float:

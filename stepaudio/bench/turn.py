@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from stepaudio.bench.result import BenchResult, Figure, peak_memory_mb
 
-QUESTION = "Can you tell me what the capital of France is?"  # ten words
+QUESTION = "Can you tell me what the capital of {} is?"  # ten words
+PLACES = "France Italy Spain Japan Egypt Greece Poland Norway Canada Kenya Cuba Chile".split()
 SENTENCE = (
     "The quick brown fox jumps over the lazy dog, and then it walks home through the quiet evening rain."
 )
@@ -14,23 +15,29 @@ SENTENCE = (
 def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
     """Measure transcribe RTF, LM tokens/s, speak RTF, first audio, the whole turn and peak memory.
 
-    Every figure is taken `repeats` times after one warm-up turn that loads the weights.
+    Every figure is taken `repeats` times after one warm-up turn that loads the weights. Each turn asks about
+    another place: what was heard before would be remembered.
     """
     from stepaudio.api import load
     from stepaudio.bench.lm import nano_tokens_per_second
+    from stepaudio.bench.speech import voices_of
     from stepaudio.lm.mind import NanoMind
 
     sa = load("nano")
     mind = sa.family.mind
     assert isinstance(mind, NanoMind)
-    progress("bench: making the question")
-    question = sa.speak(QUESTION, voice="ben", seed=0)
+    progress("bench: making the questions")
+    voices = voices_of(sa)
+    first, *questions = (
+        sa.speak(QUESTION.format(PLACES[turn % len(PLACES)]), voice=voices[turn // len(PLACES) % len(voices)])
+        for turn in range(repeats + 1)
+    )
     started = time.perf_counter()
-    sa.chat(seed=0).send(question)
+    sa.chat(seed=0).send(first)
     warm_up = time.perf_counter() - started
 
     samples: dict[str, list[float]] = {name: [] for name in UNITS}
-    for turn in range(repeats):
+    for turn, question in enumerate(questions):
         progress(f"bench: turn {turn + 1} of {repeats}")
         samples["transcribe_rtf"].append(sa.transcribe(question).rtf)
         samples["lm_tokens_per_s"].append(nano_tokens_per_second(mind))
@@ -43,7 +50,7 @@ def run_turn(repeats: int, progress: Callable[[str], None]) -> BenchResult:
         samples["turn_s"].append(timings.total_s or 0.0)
     samples["peak_memory_mb"].append(peak_memory_mb())
     figures = tuple(Figure(name, UNITS[name], tuple(values)) for name, values in samples.items())
-    asked = f"Question: {question.seconds:.1f} s, {len(QUESTION.split())} words."
+    asked = f"Question: {first.seconds:.1f} s, {len(QUESTION.split())} words."
     return BenchResult("turn", figures, (f"{asked} First turn, with loading: {warm_up:.1f} s.",))
 
 

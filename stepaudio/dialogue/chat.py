@@ -19,7 +19,7 @@ from stepaudio.dialogue.events import (
     TextDelta,
     ToolUsed,
 )
-from stepaudio.errors import InputError
+from stepaudio.errors import NO_SPEECH, InputError
 from stepaudio.families.base import Family, Partner, ToolMind
 from stepaudio.results import Reply, Segment, Timings, ToolCall, Transcript
 from stepaudio.tools.call import TIMEOUT_S
@@ -113,7 +113,7 @@ class Chat:
         """Take one turn and yield its events; speech follows each clause as soon as it is written.
 
         The first event is `Heard` when the question was sound, the last is `Done` or `Interrupted`. A family
-        that hears the sound itself answers first, and gives `Heard` after the reply.
+        that hears the sound itself may answer first, and give `Heard` after the reply.
         """
         if self.family.partner is None:
             yield from self._cascade(source, text)
@@ -132,7 +132,7 @@ class Chat:
         if source is not None:
             yield Heard(transcript)
         if not transcript.text:
-            raise InputError("no speech was found in the question")
+            raise InputError(NO_SPEECH)
 
         speech = SpeechStream(self.family.mouth, voice=self.voice, style=self.style, seed=self.seed)
         turn = _Turn(token, _Clock(started), [user(transcript.text)])
@@ -160,12 +160,14 @@ class Chat:
         return self.family.mind.stream_with_tools(messages, tools=self._declared(turn), cancel=turn.token)
 
     def _with_partner(self, partner: Partner, source: Source | None, text: str | None) -> Iterator[Event]:
-        """Let a partner hear and answer; write the question down afterwards, when nobody waits for it."""
+        """Let a partner hear and answer; what it does not tell of the question is written down afterwards."""
         from stepaudio.lm.prompts.messages import user
 
         token, clock = self.cancel.token(), _Clock(time.perf_counter())
         question = self._sound_or_words(source, text)
         turn = _Turn(token, clock, [user(question)])
+        transcript: Transcript | None = None
+        transcribe_s: float | None = None
         answer = partial(partner.answer, voice=self.voice, style=self.style, seed=self.seed, cancel=token)
         while turn.goes_on:
             kept: Message | None = None
@@ -173,6 +175,10 @@ class Chat:
             for piece in answer(messages, tools=self._declared(turn)):
                 if token.cancelled:
                     break
+                if piece.heard and isinstance(question, Audio):
+                    transcribe_s = time.perf_counter() - clock.started
+                    transcript = self._heard_early(question, piece.heard, transcribe_s)
+                    yield Heard(transcript)
                 kept = piece.turn or kept
                 turn.asked += piece.calls
                 if piece.text:
@@ -181,12 +187,13 @@ class Chat:
                     yield from self._say([piece.audio], turn)
             yield from self._use_tools(turn, kept, partner.result_instruction)
         total_s, started = time.perf_counter() - clock.started, time.perf_counter()
-        transcript = self._question(question if source is not None else None, text)
-        transcribe_s = time.perf_counter() - started if source is not None else None
+        if transcript is None:
+            transcript = self._question(question if source is not None else None, text)
+            if source is not None:
+                transcribe_s = time.perf_counter() - started
+                yield Heard(transcript)
         if not partner.keeps_sound:
             turn.messages[0] = user(transcript.text)
-        if source is not None:
-            yield Heard(transcript)
         yield from self._end(turn, transcript, transcribe_s, total_s)
 
     def _declared(self, turn: "_Turn") -> tuple[dict[str, Any], ...]:
@@ -266,6 +273,10 @@ class Chat:
         if source is not None:
             return transcribe(self.family, source, self.language)
         return Transcript((text or "").strip(), self.language or "en", (), 0.0, 0.0)
+
+    def _heard_early(self, sound: Audio, words: str, seconds: float) -> Transcript:
+        segment = Segment(0.0, sound.seconds, words)
+        return Transcript(words, self.language or "en", (segment,), sound.seconds, seconds)
 
     def _system(self) -> "list[Message]":
         from stepaudio.lm.prompts.messages import system

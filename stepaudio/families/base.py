@@ -179,12 +179,14 @@ class Answer:
         audio: more of its sound.
         calls: tools that the model asks for.
         turn: on the last piece, what the history keeps of the reply.
+        heard: on the first piece, the words of a spoken question, from a partner that knows them so early.
     """
 
     text: str = ""
     audio: Audio | None = None
     calls: "tuple[ToolCallPart, ...]" = ()
     turn: "Message | None" = None
+    heard: str = ""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from stepaudio.audio import Audio
 from stepaudio.cancel import CancelToken
 from stepaudio.families.base import Answer, Mouth
 from stepaudio.families.listening import transcribe_pieces
-from stepaudio.lm.prompts.messages import Message, ToolCallPart, assistant
+from stepaudio.lm.prompts.messages import AudioPart, Message, ToolCallPart, assistant
 from stepaudio.lm.prompts.tasks import ASR, strip_language_tag, task_messages
 from stepaudio.results import Segment
 from stepaudio.speech.stream import SpeechStream
@@ -73,15 +73,23 @@ class CascadePartner:
         write: the mind.
         mouth: the mouth.
         write_with_tools: the mind where tools are declared, if it can call them.
+        words: of a sound, from a mind that has them before it answers.
     """
 
     result_instruction = ""
     keeps_sound = False  # as the released demo does: sound takes fourteen times as many tokens as its words
 
-    def __init__(self, write: Write, mouth: Mouth, write_with_tools: WriteWithTools | None = None):
+    def __init__(
+        self,
+        write: Write,
+        mouth: Mouth,
+        write_with_tools: WriteWithTools | None = None,
+        words: Callable[[Audio], str] | None = None,
+    ):
         self._write = write
         self._mouth = mouth
         self._write_with_tools = write_with_tools
+        self._words = words
         self.uses_tools = write_with_tools is not None
 
     def answer(
@@ -99,6 +107,8 @@ class CascadePartner:
         state = speech.start()
         written = ""
         calls: list[ToolCallPart] = []
+        if heard := self._heard(messages[-1]):
+            yield Answer(heard=heard)
         for piece in self._pieces(messages, tools, cancel, seed):
             if not isinstance(piece, str):
                 calls.append(piece)
@@ -112,6 +122,11 @@ class CascadePartner:
             yield Answer(audio=chunk)
         said = written.strip()
         yield Answer(turn=assistant(*([said] if said or not calls else []), *calls))
+
+    def _heard(self, turn: Message) -> str:
+        if self._words is None or turn.role != "user":
+            return ""
+        return " ".join(filter(None, (self._words(p.audio) for p in turn.parts if isinstance(p, AudioPart))))
 
     def _pieces(
         self,

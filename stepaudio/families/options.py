@@ -26,7 +26,7 @@ class Options:
         server_model: the name it is served under (``STEPAUDIO_SERVER_MODEL``).
         ears: name of a Whisper model that listens instead of the family's own (``STEPAUDIO_EARS``).
         path: ``unified``: the chat model hears the question; ``cascade``: it reads what the ears wrote down
-            (``STEPAUDIO_PATH``); by default nano reads, and the others hear.
+            (``STEPAUDIO_PATH``); by default the better one for each task.
     """
 
     device: str | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepaudio.audio import Audio
-from stepaudio.errors import InputError
+from stepaudio.errors import NO_SPEECH, InputError
 from stepaudio.lm.mind import NanoMind
 from stepaudio.lm.prompts import chatml
 from stepaudio.lm.prompts.messages import AudioPart, Message, Part, TextPart, user
@@ -101,6 +101,17 @@ class HearingMind(NanoMind):
 
         return Bridge(self.hearing.tokenizer, self.tokenizer)
 
+    def load(self) -> None:
+        """Read all weights, and the questions that are known."""
+        super().load()
+        _ = self.hearing
+        if self.adaptor is not None:
+            self.asking.load()
+
+    def words(self, audio: Audio) -> str:
+        """Return the words of a clip, as they are heard before anything is made of them."""
+        return self.listen(audio).words
+
     def write_down(self, audio: Audio) -> str:
         """Return the words of a clip: of the ways to hear it the one that makes most sense besides."""
         return " ".join(filter(None, map(self._written, self.listen(audio).heard)))
@@ -116,7 +127,11 @@ class HearingMind(NanoMind):
         """Yield the reply as `NanoMind.stream` does; a turn may be spoken.
 
         A spoken question about how it is said itself is answered by what was heard.
+
+        Raises:
+            InputError: nothing to answer, or the turn is sound without words.
         """
+        self._check_words(messages)
         if answer := self._about_itself(messages):
             yield answer
             return
@@ -227,7 +242,15 @@ class HearingMind(NanoMind):
         both = [way.log_share + rules.language * each for way, each in zip(ways, sense, strict=True)]
         return texts[both.index(max(both))]
 
+    def _check_words(self, messages: Sequence[Message]) -> None:
+        parts = messages[-1].parts if messages and messages[-1].role == "user" else ()
+        sounds = [part.audio for part in parts if isinstance(part, AudioPart)]
+        if sounds and len(sounds) == len(parts) and not any(self.listen(each).words for each in sounds):
+            raise InputError(NO_SPEECH)
+
     def _worded(self, messages: Sequence[Message]) -> list[Message]:
+        self._check_words(messages)
+
         def in_words(part: Part) -> Part:
             return TextPart(self.listen(part.audio).words) if isinstance(part, AudioPart) else part
 
@@ -291,8 +314,6 @@ class HearingEars:
     def load(self) -> object:
         """Read the weights, which otherwise happens at first use."""
         self._mind.load()
-        if self._mind.adaptor is not None:
-            self._mind.asking.load()
         return self._mind.hearing
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:
