@@ -167,7 +167,6 @@ class Chat:
         question = self._sound_or_words(source, text)
         turn = _Turn(token, clock, [user(question)])
         transcript: Transcript | None = None
-        transcribe_s: float | None = None
         answer = partial(partner.answer, voice=self.voice, style=self.style, seed=self.seed, cancel=token)
         while turn.goes_on:
             kept: Message | None = None
@@ -176,8 +175,8 @@ class Chat:
                 if token.cancelled:
                     break
                 if piece.heard and isinstance(question, Audio):
-                    transcribe_s = time.perf_counter() - clock.started
-                    transcript = self._heard_early(question, piece.heard, transcribe_s)
+                    took = time.perf_counter() - clock.started
+                    transcript = self._heard_early(question, piece.heard, took)
                     yield Heard(transcript)
                 kept = piece.turn or kept
                 turn.asked += piece.calls
@@ -186,14 +185,14 @@ class Chat:
                 if piece.audio is not None:
                     yield from self._say([piece.audio], turn)
             yield from self._use_tools(turn, kept, partner.result_instruction)
-        total_s, started = time.perf_counter() - clock.started, time.perf_counter()
+        total_s = time.perf_counter() - clock.started
         if transcript is None:
             transcript = self._question(question if source is not None else None, text)
             if source is not None:
-                transcribe_s = time.perf_counter() - started
                 yield Heard(transcript)
         if not partner.keeps_sound:
             turn.messages[0] = user(transcript.text)
+        transcribe_s = None if source is None else transcript.seconds
         yield from self._end(turn, transcript, transcribe_s, total_s)
 
     def _declared(self, turn: "_Turn") -> tuple[dict[str, Any], ...]:
