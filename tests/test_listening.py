@@ -364,7 +364,7 @@ def test_likelihoods_are_those_of_reading_each_alone() -> None:
     together = log_likelihoods(model, before, rows)
     for row, found in zip(rows, together, strict=True):
         shares = model(torch.tensor([[*before, *row]]))[0].log_softmax(-1)
-        alone = sum(float(shares[len(before) - 1 + place, token]) for place, token in enumerate(row))
+        alone = sum(shares[len(before) - 1 + place, token].item() for place, token in enumerate(row))
         assert found == pytest.approx(alone, abs=1e-4)
 
 
@@ -395,22 +395,6 @@ def test_a_path_is_one_of_two_and_must_be_there(monkeypatch: pytest.MonkeyPatch)
         _on_path(family, Options(path="unified"))
 
 
-def test_who_chooses_ears_is_heard_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fakes import FakeEars, FakeMind, FakeMouth, fake_family
-
-    from stepaudio.families import registry
-    from stepaudio.families.cascade import CascadePartner
-    from stepaudio.families.options import Options
-
-    family = fake_family(partner=CascadePartner(FakeMind().stream, FakeMouth()))
-    monkeypatch.setattr(Options, "whisper", lambda self, *, pull: FakeEars() if self.ears else None)
-    assert registry._with_choices(family, Options(), pull=False).partner is family.partner
-    assert registry._with_choices(family, Options(ears="other"), pull=False).partner is None
-    both = registry._with_choices(family, Options(ears="other", path="unified"), pull=False)
-    assert both.partner is family.partner
-    assert both.ears is not family.ears
-
-
 def test_a_partner_that_knows_the_words_tells_them_before_it_answers() -> None:
     from fakes import FakeEars, FakeMouth, fake_family, tone
 
@@ -433,11 +417,16 @@ def test_a_partner_that_knows_the_words_tells_them_before_it_answers() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
-def test_nano_hears_a_question_without_reading_it(nano: StepAudio) -> None:
-    chat = nano.chat()
-    reply = chat.send(nano.speak("What is the capital of France?", voice="ben"))
+def test_nano_hears_a_question_without_reading_it(
+    nano: StepAudio, load_once: Callable[..., StepAudio]
+) -> None:
+    unified = load_once("nano", path="unified")
+    chat = unified.chat()
+    question = nano.speak("What is the capital of France?", voice="ben")
+    reply = chat.send(question)
     assert "Paris" in reply.text
     assert "capital of France" in reply.transcript
+    assert "capital of France" in unified.transcribe(question).text
     assert reply.audio is not None
     with pytest.raises(InputError, match="no speech was found"):
         chat.send(Audio(np.zeros(RATE, np.float32), RATE))
@@ -448,25 +437,8 @@ def test_nano_hears_a_question_without_reading_it(nano: StepAudio) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("voice", "is_"), [("ben", "man"), ("ada", "woman")])
 def test_a_spoken_question_about_its_own_voice_is_answered_by_hearing(
-    nano: StepAudio, voice: str, is_: str
+    nano: StepAudio, load_once: Callable[..., StepAudio], voice: str, is_: str
 ) -> None:
-    reply = nano.chat().send(nano.speak("Am I a man or a woman?", voice=voice))
+    question = nano.speak("Am I a man or a woman?", voice=voice)
+    reply = load_once("nano", path="unified").chat().send(question)
     assert reply.text == f"The speaker is a {is_}."
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-def test_each_path_is_taken_when_asked_for(nano: StepAudio, load_once: Callable[..., StepAudio]) -> None:
-    from stepaudio.lm.hearing import HearingEars
-    from stepaudio.recognition import WhisperEars
-
-    unified, cascade = (load_once("nano", path=path) for path in ("unified", "cascade"))
-    assert cascade.family.partner is None
-    # The better way for each task; see the card.
-    assert isinstance(nano.family.ears, WhisperEars)
-    assert nano.family.partner is not None
-    question = nano.speak("What is the capital of France?", voice="ben")
-    assert isinstance(unified.family.ears, HearingEars)
-    for sa in (unified, cascade):
-        assert "capital of France" in sa.transcribe(question).text
-        assert "Paris" in sa.chat().send(question).text

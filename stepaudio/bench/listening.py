@@ -54,12 +54,14 @@ def run_listening(
     answers = [reply_to(systems[CASCADE], text) for text in asked]
     for path, system in systems.items():
         progress(f"bench: {path}")
+        # First, while no question has been heard: what was heard is remembered.
+        system.warm_up()
+        waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
+        figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
         wer, rtf = writing_down(system, recordings)
         figures.append(Figure(f"{path}_wer", "", (wer,)))
         figures.append(Figure(f"{path}_transcribe_rtf", "s/s", (rtf,)))
         figures.append(Figure(f"{path}_agreement", "", (agreement(system, spoken, answers),)))
-        waits = [first_text_s(system, sound) for sound in spoken[: repeats + 1]][1:]
-        figures.append(Figure(f"{path}_first_text_s", "s", tuple(waits)))
     if isinstance(ear := systems[CASCADE].family.mind, Listener):
         for name, share in manner_accuracy(ear, teacher, limit, progress).items():
             figures.append(Figure(f"ask_{name}", "", (share,)))

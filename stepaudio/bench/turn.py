@@ -6,20 +6,7 @@ from collections.abc import Callable
 from stepaudio.bench.result import BenchResult, Figure, peak_memory_mb
 
 QUESTION = "Can you tell me what the capital of {} is?"  # ten words
-PLACES = [
-    "France",
-    "Italy",
-    "Spain",
-    "Japan",
-    "Egypt",
-    "Greece",
-    "Poland",
-    "Norway",
-    "Canada",
-    "Kenya",
-    "Cuba",
-    "Chile",
-]
+PLACES = ("France", "Italy", "Spain", "Japan", "Egypt", "Greece", "Poland", "Norway", "Canada", "Kenya")
 SENTENCE = (
     "The quick brown fox jumps over the lazy dog, and then it walks home through the quiet evening rain."
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepaudio.families.base import Ears, Family, Mouth
+from stepaudio.families.base import Ears, Family, Mouth, Partner
 from stepaudio.families.options import UNIFIED
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def load_nano(name: str, folders: dict[str, Path], path: str | None = None) -> F
         name: of the card.
         folders: ears and mind, maybe the ear of the mind, and either nano's own speech models or the teacher.
         path: ``unified``: the language model hears by itself; ``cascade``: Whisper writes down what it reads.
-            By default each task takes the better way (table in the card ``nano``): a chat is unified, while
-            Whisper alone transcribes. Without an ear the default is the cascade.
+            By default the cascade, which is as good and earlier (table in the card ``nano``). With an ear,
+            questions about how something sounds are answered by hearing on either path.
     """
     from stepaudio.families.cascade import CascadePartner
     from stepaudio.lm.hearing import HearingEars, HearingMind
@@ -37,9 +37,10 @@ def load_nano(name: str, folders: dict[str, Path], path: str | None = None) -> F
     if EAR not in folders and path != UNIFIED:
         return Family(name=name, ears=ears, mind=mind, mouth=mouth, codec=codec, cloner=codec)
     hearing = HearingMind(folders.get(EAR), whisper, mind)
+    partner: Partner | None = None
     if path == UNIFIED:
         ears = HearingEars(hearing)
-    partner = CascadePartner(hearing.stream, mouth, hearing.stream_with_tools, hearing.words)
+        partner = CascadePartner(hearing.stream, mouth, hearing.stream_with_tools, hearing.words)
     return Family(name, ears, hearing, mouth, codec, codec, partner)
 
 

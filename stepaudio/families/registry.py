@@ -63,10 +63,7 @@ def _with_choices(family: Family, options: Options, *, pull: bool) -> Family:
         assert server is not None
         family = replace(family, mind=RemoteMind(OpenAIClient(server)), partner=None)
     whisper = options.whisper(pull=pull)
-    if whisper is None:
-        return family
-    # Who chooses ears wants them to hear the questions too.
-    return replace(family, ears=whisper, partner=family.partner if options.path == UNIFIED else None)
+    return family if whisper is None else replace(family, ears=whisper)
 
 
 def _check_files(card: "Card") -> None:
