@@ -6,6 +6,7 @@ Source: S. Min et al., "Noisy Channel Language Model Prompting for Few-Shot Text
 (arXiv 2108.04106). Which of the answers is right, the adaptor tells (`stepaudio.lm.adaptor`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -43,7 +44,7 @@ class Asking:
     def load(self) -> None:
         """Read the known questions, which otherwise happens at first use."""
         with self._lock:
-            self._read  # noqa: B018
+            _ = self._whether, self._which
 
     def matter(self, asked: str) -> Question | None:
         """The question that is put in these words; ``None`` where it is about something else."""
@@ -56,13 +57,25 @@ class Asking:
             return self._known[asked]
 
     def _matter(self, asked: str) -> Question | None:
-        *fits, other = likelihoods_in(self._read, self.tokenizer.encode(f" {asked}\n"))
+        ids = self.tokenizer.encode(f" {asked}\n")
+        # Most questions are about something else, and two lists are a third of the work.
+        manner, other = likelihoods_in(self._whether, ids)
+        if manner <= other:
+            return None
+        fits = likelihoods_in(self._which, ids)
         best = max(fits)
         return QUESTIONS[fits.index(best)] if best > other + CLEARLY else None
 
     @cached_property
-    def _read(self) -> Contexts:
-        lists = [(each.about, each.wordings) for each in QUESTIONS] + [("anything else", OTHERS)]
+    def _whether(self) -> Contexts:
+        some = [wording for each in QUESTIONS for wording in each.wordings[1:3]]
+        return self._lists(("how the speaker sounds", some), ("anything else", OTHERS))
+
+    @cached_property
+    def _which(self) -> Contexts:
+        return self._lists(*((each.about, each.wordings) for each in QUESTIONS))
+
+    def _lists(self, *lists: tuple[str, Sequence[str]]) -> Contexts:
         texts = [f"Questions about {about}:\n" + "".join(f"- {w}\n" for w in known) for about, known in lists]
         return read_contexts(self.model, [self.tokenizer.encode(text + "-") for text in texts])
 
