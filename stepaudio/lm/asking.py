@@ -60,7 +60,7 @@ class Asking:
         ids = self.tokenizer.encode(f" {asked}\n")
         # Most questions are about something else, and two lists are a third of the work.
         manner, other = likelihoods_in(self._whether, ids)
-        if manner <= other:
+        if manner + CLEARLY <= other:
             return None
         fits = likelihoods_in(self._which, ids)
         best = max(fits)
