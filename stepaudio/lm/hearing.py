@@ -19,14 +19,13 @@ from stepaudio.results import Reply, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stepaudio.cancel import CancelToken
     from stepaudio.features.heard import Heard, Hearing
     from stepaudio.lm.adaptor import Adaptor
     from stepaudio.lm.asking import Asking
     from stepaudio.lm.bridge import Bridge
     from stepaudio.lm.generate import Prompt
     from stepaudio.lm.model import DecoderLM
-    from stepaudio.lm.sampling import Grammar, Sampling
+    from stepaudio.lm.sampling import Grammar
     from stepaudio.lm.tools.use import ToolUser
     from stepaudio.voices import Voice
 
@@ -101,13 +100,6 @@ class HearingMind(NanoMind):
 
         return Bridge(self.hearing.tokenizer, self.tokenizer)
 
-    def load(self) -> None:
-        """Read all weights, and the questions that are known."""
-        super().load()
-        _ = self.hearing
-        if self.adaptor is not None:
-            self.asking.load()
-
     def words(self, audio: Audio) -> str:
         """Return the words of a clip, as they are heard before anything is made of them."""
         return self.listen(audio).words
@@ -116,32 +108,16 @@ class HearingMind(NanoMind):
         """Return the words of a clip: of the ways to hear it the one that makes most sense besides."""
         return " ".join(filter(None, map(self._written, self.listen(audio).heard)))
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        sampling: "Sampling | None" = None,
-        seed: int | None = None,
-        cancel: "CancelToken | None" = None,
-    ) -> Iterator[str]:
-        """Yield the reply as `NanoMind.stream` does; a turn may be spoken.
-
-        A spoken question about how it is said itself is answered by what was heard.
+    def _at_once(self, messages: Sequence[Message]) -> str:
+        """The answer to a spoken question about how it is said itself, by what was heard.
 
         Raises:
-            InputError: nothing to answer, or the turn is sound without words.
+            InputError: the turn is sound without words.
         """
-        self._check_words(messages)
-        if answer := self._about_itself(messages):
-            yield answer
-            return
-        yield from super().stream(messages, sampling=sampling, seed=seed, cancel=cancel)
-
-    def _about_itself(self, messages: Sequence[Message]) -> str:
-        """The answer to a spoken question about how it is said; "" to any other turn."""
         from stepaudio.lm.asking import told
         from stepaudio.lm.threads import cores
 
+        self._check_words(messages)
         parts = messages[-1].parts if messages and messages[-1].role == "user" else ()
         if self.adaptor is None or len(parts) != 1 or not isinstance(part := parts[0], AudioPart):
             return ""
@@ -314,6 +290,8 @@ class HearingEars:
     def load(self) -> object:
         """Read the weights, which otherwise happens at first use."""
         self._mind.load()
+        if self._mind.adaptor is not None:
+            self._mind.asking.load()
         return self._mind.hearing
 
     def transcribe(self, audio: Audio, language: str | None = None) -> Iterator[Segment]:

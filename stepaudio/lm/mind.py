@@ -135,6 +135,9 @@ class NanoMind:
         """
         from stepaudio.lm.text import finish_text, push_text, start_text
 
+        if answer := self._at_once(messages):
+            yield answer
+            return
         ids = self.prompt_ids(messages)
         text = start_text(self.tokenizer)
         said = ""
@@ -241,6 +244,10 @@ class NanoMind:
                     f"the message is too long: {len(ids)} tokens of {self.manner.max_prompt_tokens}"
                 )
             turns = turns[later[0] :]
+
+    def _at_once(self, messages: Sequence[Message]) -> str:
+        """The reply where nothing has to be written for it, or ""."""
+        return ""
 
     def _worded(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The conversation in words, by which tools are chosen."""
