@@ -15,7 +15,6 @@ from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
 from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.tokenizer.nano import NanoTokenizerConfig
 from stepaudio.training import speech
-from stepaudio.training.align import Said, find_offset, tokens_of_frames
 from stepaudio.training.clips import UNKNOWN, Batches, Clip, load_shards, measure_scale
 from stepaudio.training.loop import Log, Plan, train
 from stepaudio.training.tokenizer import Autoencoder, Weights, code_usage
@@ -317,24 +316,6 @@ def test_decoded_digits_teach_the_language_model_alone() -> None:
     assert model.group_in.weight.grad is not None
     assert bool(model.group_in.weight.grad.any())
     assert all(value.grad is None for value in through.parameters())
-
-
-def test_the_offset_of_a_cut_clip_is_found() -> None:
-    random = np.random.default_rng(0)
-    durations = random.integers(2, 8, 20)
-    pitch = 120 + np.cumsum(random.normal(size=2 * int(durations.sum()))).astype(np.float32) * 3
-    said = Said(durations, np.maximum(pitch, 60))
-    frames = int(durations.sum()) * 100 // 40
-    world = np.zeros((frames - 50, WIDTH), np.float32)
-    at = (np.arange(len(world)) + 23) * 80 // 100
-    world[:, 0], world[:, 1] = np.log(said.pitch[at]), 1
-    offset, error = find_offset(said, world)
-    assert abs(offset - 23) <= 1
-    assert error < 0.02
-    tokens = tokens_of_frames(durations, 0, frames)
-    assert tokens[0] == 0
-    assert tokens[-1] == 19
-    np.testing.assert_allclose(np.bincount(tokens), durations * 2.5, atol=1)
 
 
 def test_windows_keep_clips_apart_and_whole() -> None:

@@ -37,6 +37,20 @@ def features(
 
 
 @app.command()
+def spell(
+    sets: Annotated[list[str], typer.Argument(help="Names of folders with recordings.")],
+    data: Data,
+    work: Where = Path("runs/nano"),
+) -> None:
+    """Write down the phonemes of recordings of people, of their texts or by ear."""
+    from stepaudio.training.spelling import spell_set
+
+    for name in sets:
+        for done in spell_set(data / name, work / "features"):
+            print(done, flush=True)
+
+
+@app.command()
 def train(
     work: Where = Path("runs/nano"),
     run: Run = "tokenizer",
@@ -100,6 +114,9 @@ def label(
     work: Where = Path("runs/nano"),
     run: str = "labels",
     shards: Shards = None,
+    taught_by: Annotated[
+        str, typer.Option(help="A run whose labels of spelled recordings of people are learned too.")
+    ] = "",
     steps: int = 900,
     batch: int | None = None,
     threads: int = 1,
@@ -112,7 +129,8 @@ def label(
     from stepaudio.training import phonemes
 
     torch.set_num_threads(threads)
-    print(phonemes.train_run(work, run, shards or ["*"], _labelling(steps, batch, device, bf16)))
+    plan = _labelling(steps, batch, device, bf16)
+    print(phonemes.train_run(work, run, shards or ["*"], plan, taught_by or None))
 
 
 @app.command()
@@ -131,7 +149,14 @@ def adapt(
     run: str = "adapt",
     tokenizer: Run = "tokenizer",
     shards: Shards = None,
+    labels: Annotated[
+        str, typer.Option(help="Run of a phoneme classifier (`label`); without, one is learned first.")
+    ] = "",
     steps: int = 1500,
+    heads_first: Annotated[
+        int, typer.Option(help="Steps in which only what is not published learns, after `unpack`.")
+    ] = 0,
+    minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
     bf16: bool = True,
@@ -142,20 +167,23 @@ def adapt(
     from stepaudio.training import autoencoder_run, phonemes
 
     torch.set_num_threads(threads)
-    patterns, labels = shards or ["*"], f"{run}-phonemes"
-    print(phonemes.train_run(work, labels, patterns, _labelling(900, None, device, bf16)))
+    patterns = shards or ["*"]
+    if not labels:
+        labels = f"{run}-phonemes"
+        print(phonemes.train_run(work, labels, patterns, _labelling(900, None, device, bf16)))
     plan = Plan(
         steps=steps,
         learning_rate=7e-4,
         warmup=50,
         weight_decay=0.03,
         average=0.99,
+        minutes=minutes,
         evaluate_every=150,
         bf16=bf16,
         keep="last",
         device=device,
     )
-    print(autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels))
+    print(autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels, heads_first))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 python tts/engine.py make     --out CORPUS --hours 20 --workers 2 [--ray ADDRESS]
 python tts/engine.py check    --out CORPUS
 python tts/engine.py features --out CORPUS --features FEATURES
+python tts/engine.py recorded --data DATA/teacher --features FEATURES
 python tts/engine.py report   --out CORPUS
 
 Stop it at any time: the same command goes on where it was.
@@ -95,6 +96,18 @@ def features(
     with _bar() as tell:
         progress = run.extract(out, features, Extracting(), _executor(workers, ray), tell)
     _failures(progress)
+
+
+@app.command()
+def recorded(
+    data: Annotated[Path, typer.Option(help="Folder of recordings of the teacher, with manifest.jsonl.")],
+    features: Annotated[Path, typer.Option(help="Folder of the features, a file a shard.")],
+) -> None:
+    """Turn recordings that the teacher made before into what training needs."""
+    from stepaudio.training.recorded import extract_recorded
+
+    for done in extract_recorded(data, features):
+        print(done, flush=True)
 
 
 @app.command()

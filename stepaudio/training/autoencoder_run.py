@@ -85,7 +85,13 @@ def train_run(
 
 
 def adapt_run(
-    work: Path, run: str, codes_of: str, sets: Sequence[str], plan: Plan, phonemes: str
+    work: Path,
+    run: str,
+    codes_of: str,
+    sets: Sequence[str],
+    plan: Plan,
+    phonemes: str,
+    heads_first: int = 0,
 ) -> Progress:
     """Teach a trained tokenizer more of people's speech, while the teacher's keeps its codes, or go on.
 
@@ -98,6 +104,7 @@ def adapt_run(
         sets: patterns of the names of the prepared shards.
         plan: how.
         phonemes: the run of a phoneme classifier, which labels the recordings of people.
+        heads_first: steps in which tokenizer and decoder stay, while what judges them starts anew.
     """
     place = Work(work)
     clips, kept = place.split(sets)
@@ -115,6 +122,8 @@ def adapt_run(
         return {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
 
     def loss(step: int) -> dict[str, torch.Tensor]:
+        for part in (model.tokenizer, model.decoder):
+            part.requires_grad_(step >= heads_first)
         return model.losses(ahead(step).to(plan.device), Weights(), JITTER, anchor)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)

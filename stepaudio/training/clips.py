@@ -37,6 +37,7 @@ class Clip:
         phonemes: (12 G,) int16 phoneme of every WORLD frame, or UNKNOWN.
         who: the speaker, equal for clips of one voice; the clip's own name where nobody knows.
         taught: whether the teacher says it, and says how.
+        said: (N,) int64 the phonemes, where it is known which they are but not when; else empty.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Clip:
     phonemes: np.ndarray
     who: str = ""
     taught: bool = False
+    said: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def groups(self) -> int:
@@ -84,6 +86,7 @@ def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
                     phonemes,
                     who,
                     "durations" in take,
+                    np.array([] if "durations" in take else take.get("ids", []), np.int64),
                 )
             )
     return clips
@@ -92,8 +95,8 @@ def load_shards(folder: Path, names: Sequence[str] = ("*",)) -> list[Clip]:
 def read_takes(features: Path) -> list[dict[str, Any]]:
     """The takes of a shard's features file.
 
-    Each has ``key``, ``text`` and ``who`` speaks; the teacher's also ``ids``, ``durations`` and ``offset`` of
-    the clip in ticks, and ``speed``.
+    Each has ``key``, ``text`` and ``who`` speaks, and ``ids``, its phonemes, where `spell` has been; the
+    teacher's also ``durations`` and ``offset`` of the clip in ticks, and ``speed``.
     """
     path = features.with_suffix(".json")
     return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []

@@ -10,7 +10,7 @@ G is the number of whole groups of 120 ms. The teacher's F0 is known, so nothing
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -182,6 +182,29 @@ def extract_set(data: Path, out: Path, longest: float, per_shard: int = 40) -> I
         longest: seconds of a recording that are used.
         per_shard: recordings in a file.
     """
+
+    def read(row: Mapping[str, Any]) -> tuple[dict[str, Any], Heard]:
+        key = Path(row["audio"]).stem
+        take = {"key": key, "text": row["text"] or "", "who": data.name + str(row["speaker"])}
+        return take, Heard(key, read_start(data / row["audio"], longest))
+
+    return extract_rows(data, out, read, per_shard)
+
+
+def extract_rows(
+    data: Path,
+    out: Path,
+    read: Callable[[Mapping[str, Any]], tuple[dict[str, Any], Heard] | None],
+    per_shard: int,
+) -> Iterator[str]:
+    """Extract what a manifest tells of, and yield the names of the shards that were made.
+
+    Args:
+        data: folder with ``manifest.jsonl``.
+        out: folder of the features.
+        read: gives what `clips.read_takes` is to find and the sound of a line, or nothing to leave it out.
+        per_shard: lines to a file.
+    """
     from safetensors.numpy import save_file
 
     from stepaudio import hub
@@ -196,19 +219,10 @@ def extract_set(data: Path, out: Path, longest: float, per_shard: int = 40) -> I
         path = features_path(out, f"{data.name}-{number:03d}")
         if path.exists():
             continue
-        part = rows[first : first + per_shard]
-        takes = [
-            {
-                "key": Path(row["audio"]).stem,
-                "text": row["text"] or "",
-                "who": data.name + str(row["speaker"]),
-            }
-            for row in part
-        ]
-        clips = (Heard(Path(row["audio"]).stem, read_start(data / row["audio"], longest)) for row in part)
-        path.with_suffix(".json").write_text(json.dumps(takes), "utf-8")
+        found = [pair for row in rows[first : first + per_shard] if (pair := read(row)) is not None]
+        path.with_suffix(".json").write_text(json.dumps([take for take, _ in found]), "utf-8")
         unfinished = path.with_suffix(".part")
-        save_file(features(clips, encoder, speakers), unfinished)
+        save_file(features((clip for _, clip in found), encoder, speakers), unfinished)
         unfinished.replace(path)
         yield path.stem
 

@@ -1,7 +1,8 @@
-"""Phonemes of recordings that nobody labelled: a small classifier learns them on the teacher's speech.
+"""Phonemes of recordings of people, in time: a small classifier learns them on the teacher's speech.
 
 It reads the same Whisper features as the tokenizer, with much of them dropped in training, so that it holds
-on to what it is sure of; where it is not sure of a frame of a recording, the frame stays without a phoneme.
+on to what it is sure of. Where the words of a recording are known, their phonemes are laid along what it
+hears; where they are not, its own guess counts. What it all but denies stays without a phoneme.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
+from stepaudio.training.align import align_tokens
 from stepaudio.training.clips import UNKNOWN, Clip
 from stepaudio.training.loop import Losses, Plan, Progress, train
 from stepaudio.training.tokenizer import PHONEMES
@@ -23,6 +25,12 @@ FEATURES = 384
 """Width of the Whisper features."""
 SURE = 0.6
 """Probability from which a phoneme is believed."""
+POSSIBLE = 0.1
+"""Probability from which a phoneme of known words is believed."""
+PAUSES = '\x00 ,.;:!?…—"()“”'
+"""Signs of the teacher's alphabet that may stand for silence."""
+MARKS = "ˈˌː"
+"""Signs that need no time of their own."""
 STRETCH, BATCH = 96, 24
 """Whisper frames of a stretch, and stretches of a batch."""
 
@@ -45,10 +53,23 @@ class PhonemeClassifier(nn.Module):
         return out
 
 
-def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan) -> Progress:
-    """Train on the clips whose phonemes are known, or go on."""
+def train_run(
+    work: Path, run: str, sets: Sequence[str], plan: Plan, taught_by: str | None = None
+) -> Progress:
+    """Train on the clips whose phonemes are known, or go on.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        sets: patterns of the names of the prepared shards.
+        plan: how.
+        taught_by: a run whose labels of spelled recordings of people are learned too.
+    """
     place = Work(work)
-    clips, kept = ([c for c in part if (c.phonemes != UNKNOWN).all()] for part in place.split(sets))
+    parts = list(place.split(sets))
+    if taught_by is not None:
+        parts = [label(work, taught_by, [c for c in part if c.taught or len(c.said)]) for part in parts]
+    clips, kept = ([c for c in part if (c.phonemes != UNKNOWN).any()] for part in parts)
     torch.manual_seed(0)
     model = PhonemeClassifier().to(plan.device)
     test = _draw(kept, np.random.default_rng(1), 4 * BATCH)
@@ -66,23 +87,44 @@ def train_run(work: Path, run: str, sets: Sequence[str], plan: Plan) -> Progress
 def label(
     work: Path, run: str, clips: Sequence[Clip], features: int = FEATURES, device: str = "cpu"
 ) -> list[Clip]:
-    """Clips with the phonemes of those frames that the classifier of a run is sure of.
+    """Clips with the phonemes of their frames, as far as the classifier of a run believes them.
 
     Clips whose phonemes are known stay as they are.
     """
     model = PhonemeClassifier(features)
     model.load_state_dict(Work(work).best(run))
     model.eval().to(device)
-    return [clip if (clip.phonemes != UNKNOWN).any() else _labelled(model, clip) for clip in clips]
+    signs = read_signs() if any(len(clip.said) for clip in clips) else None
+    return [
+        clip if (clip.phonemes != UNKNOWN).any() else _labelled(model, clip, signs, device) for clip in clips
+    ]
+
+
+def read_signs() -> tuple[np.ndarray, np.ndarray]:
+    """Which phonemes of the teacher stand for a pause, and which need no time, (PHONEMES,) bool each."""
+    from stepaudio import hub
+    from stepaudio.decoder.kokoro_graph import read_vocab
+
+    ids = {"\x00": 0, **read_vocab(hub.folder("kokoro-82m") / "vocab.json")}
+    every = np.arange(PHONEMES)
+    silent, free = (np.isin(every, [ids[sign] for sign in signs if sign in ids]) for signs in (PAUSES, MARKS))
+    return silent, free
 
 
 @torch.inference_mode()
-def _labelled(model: PhonemeClassifier, clip: Clip) -> Clip:
-    whisper = torch.from_numpy(clip.whisper.astype(np.float32)).to(model.out.weight.device)
-    shares = model(whisper[None])[0].softmax(-1).cpu()
-    sure, best = shares.max(-1)
-    found = torch.where(sure >= SURE, best, UNKNOWN).numpy().astype(np.int16)
-    return replace(clip, phonemes=np.repeat(found, 2)[: len(clip.world)])
+def _labelled(
+    model: PhonemeClassifier, clip: Clip, signs: tuple[np.ndarray, np.ndarray] | None, device: str
+) -> Clip:
+    whisper = torch.from_numpy(clip.whisper.astype(np.float32)).to(device)
+    scores = model(whisper[None])[0].log_softmax(-1).cpu().numpy()
+    found, least = scores.argmax(-1), SURE
+    if signs is not None and len(clip.said):
+        path = align_tokens(scores, np.concatenate(([0], clip.said, [0])), *signs)
+        if len(path):
+            found, least = path, POSSIBLE
+    sure = np.take_along_axis(scores, found[:, None], 1)[:, 0] >= np.log(least)
+    phonemes = np.where(sure, found, UNKNOWN).astype(np.int16)
+    return replace(clip, phonemes=np.repeat(phonemes, 2)[: len(clip.world)])
 
 
 def _draw(clips: Sequence[Clip], random: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
@@ -99,5 +141,6 @@ def _draw(clips: Sequence[Clip], random: np.random.Generator, size: int) -> tupl
 def _losses(model: nn.Module, whisper: Tensor, phonemes: Tensor, device: str) -> Losses:
     logits = model(whisper.to(device)).float().flatten(0, 1)
     wanted = phonemes.to(device).flatten()
-    wrong = (logits.argmax(-1) != wanted).float().mean()
-    return {"total": F.cross_entropy(logits, wanted), "errors": wrong}
+    known = wanted != UNKNOWN
+    wrong = (logits[known].argmax(-1) != wanted[known]).float().mean()
+    return {"total": F.cross_entropy(logits[known], wanted[known]), "errors": wrong}

@@ -134,7 +134,6 @@ class Kokoro:
 
         self._vocab = read_vocab(folder / "vocab.json")
         self._voices = voices
-        self._tables: dict[str, np.ndarray] = {}
         self._first = FirstHalf(folder / GRAPH, threads)
         self._second = SecondHalf(folder / GRAPH, runner, threads, device)
 
@@ -148,17 +147,19 @@ class Kokoro:
 
     def intend(self, ids: list[int], voices: Mapping[str, float], speed: float) -> Intent:
         """Return how at most 510 tokens would be said by a mix of voices (weights by name)."""
-        row = sum(np.float32(weight) * self._table(name)[len(ids) - 1] for name, weight in voices.items())
-        return self._first(ids, np.asarray(row), speed)
+        return self._first(ids, mix(self._voices, voices, len(ids)), speed)
 
     def say(self, intent: Intent) -> np.ndarray:
         """Return the sound."""
         return self._second(intent)
 
-    def _table(self, name: str) -> np.ndarray:
-        if name not in self._tables:
-            self._tables[name] = read_table(self._voices / f"{name}.bin")
-        return self._tables[name]
+
+def mix(folder: Path, voices: Mapping[str, float], tokens: int) -> np.ndarray:
+    """The style (256,) of so many tokens in a mix of voices (weights by name); `folder` holds the tables."""
+    rows = [
+        np.float32(weight) * read_table(folder / f"{name}.bin")[tokens - 1] for name, weight in voices.items()
+    ]
+    return np.sum(rows, axis=0)
 
 
 def read_table(path: Path) -> np.ndarray:
