@@ -1,6 +1,6 @@
 """The front door: `load` a family, then transcribe, speak, stream and chat."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from stepaudio.audio import Audio, concat
 from stepaudio.cloning.parts import CloningParts
 from stepaudio.dialogue.chat import Chat, Source, transcribe
 from stepaudio.errors import InputError
-from stepaudio.families.base import Codec, Family, Listener, SpeechCodes, TagReader
+from stepaudio.families.base import Codec, Family, Listener, SpeechCodes, StreamingCodec, TagReader
 from stepaudio.results import Reply, Transcript
 from stepaudio.tools.call import TIMEOUT_S
 from stepaudio.tools.registry import Tool, Toolbox
@@ -159,6 +159,23 @@ class StepAudio:
             InputError: this model has no codes.
         """
         return self.codec.encode(_read(source))
+
+    def tokenize_stream(
+        self, chunks: Iterable[Audio], *, voice: "str | Voice | None" = None
+    ) -> Iterator[SpeechCodes]:
+        """Yield the codes of sound as it comes in; they follow it by under two seconds, later by one.
+
+        Args:
+            chunks: of one rate, of any lengths.
+            voice: of the speaker, if known; by default what was heard so far tells.
+
+        Raises:
+            AudioError: the chunks have several rates, or are too short in all.
+            InputError: this model has no codes, or only those of whole clips.
+        """
+        if not isinstance(self.codec, StreamingCodec):
+            raise InputError(f"{self.name} has codes of whole clips only")
+        return self.codec.encode_stream(chunks, None if voice is None else self.voice(voice))
 
     def detokenize(
         self,

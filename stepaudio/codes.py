@@ -30,6 +30,8 @@ SEMANTIC_RATE = 25.0
 """Semantic codes a second."""
 GROUP = (2, 3)
 """Linguistic and semantic codes in one group of 120 ms."""
+GROUP_S = 0.12
+"""Seconds of a group."""
 
 
 def interleave(linguistic: Sequence[int], semantic: Sequence[int], *, tail: Tail = "keep") -> list[int]:

@@ -4,7 +4,7 @@ A family may bring more: a codec (audio to codes and back), a cloner (a clip to 
 hears the sound of a question itself instead of its transcript, and may speak by itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -132,6 +132,19 @@ class Codec(Protocol):
 
     def read(self, data: object) -> SpeechCodes:
         """Read what `SpeechCodes.to_json` gave; raises `InputError` when it is something else."""
+        ...
+
+
+@runtime_checkable
+class StreamingCodec(Codec, Protocol):
+    """A codec that need not wait for the end of the sound."""
+
+    def encode_stream(self, chunks: Iterable[Audio], voice: "Voice | None" = None) -> Iterator[SpeechCodes]:
+        """Yield codes of sound as it comes in, from a speaker whose voice may be known.
+
+        Raises:
+            AudioError: the chunks have several rates, or are too short in all.
+        """
         ...
 
 

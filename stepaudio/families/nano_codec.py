@@ -1,23 +1,27 @@
 """nano's codec and cloner: sound to dual codes and back, and a few seconds of anybody to a voice."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stepaudio.audio import Audio
-from stepaudio.codes import GROUP, Codes
+from stepaudio.codes import GROUP, GROUP_S, Codes
 from stepaudio.errors import AudioError, InputError
 from stepaudio.families.base import SpeechCodes
 from stepaudio.families.nano_mouth import SAMPLE_RATE, NanoMouth
 from stepaudio.voices import Voice, VoiceInfo
 
 if TYPE_CHECKING:
+    from stepaudio.decoder.world import WorldFrames
     from stepaudio.decoder.world_voice import WorldVoice
+    from stepaudio.tokenizer.nano_stream import TokenizerStream
 
-GROUP_S = 0.12
 WINDOW_S = 28.0
 """Longest stretch that is tokenised at once: the Whisper encoder's window, less a margin."""
+STREAM_WINDOW = 10 * 16_000
+"""Samples (16 kHz) of the window of a stream."""
 
 
 class NanoCodec:
@@ -39,16 +43,39 @@ class NanoCodec:
             AudioError: the clip is shorter than 120 ms.
         """
         from stepaudio.decoder.world_voice import WorldVoice
+        from stepaudio.tokenizer.nano_stream import EDGE_S
 
         if audio.seconds < GROUP_S:
             raise AudioError(f"{audio.seconds * 1000:.0f} ms is too short to tokenise; 120 ms is the least")
         # Silence fills the last group, so that nothing of the clip is lost.
-        rest = -audio.seconds % GROUP_S + 0.02
+        rest = -audio.seconds % GROUP_S + EDGE_S
         padded = np.pad(audio.samples, (0, round(rest * audio.sample_rate)))
         sound = Audio(padded, audio.sample_rate)
-        world = _analyse(sound)
+        world = _frames(sound).to_array()
         linguistic, semantic = self._tokenise(sound, world, WorldVoice.of(world))
         return Codes(tuple(linguistic.tolist()), tuple(semantic.tolist()), audio.seconds)
+
+    def encode_stream(self, chunks: Iterable[Audio], voice: Voice | None = None) -> Iterator[Codes]:
+        """Yield codes of sound as it comes in.
+
+        Raises:
+            AudioError: the chunks have several rates, or less than 120 ms in all.
+        """
+        return self.stream(voice).run(chunks)
+
+    def stream(self, voice: Voice | None = None) -> "TokenizerStream":
+        """Return the tokenizer of sound as it comes in, from a speaker whose voice may be known."""
+        from stepaudio.features.whisper import RATE, WhisperFeatures
+        from stepaudio.tokenizer.nano_stream import TokenizerStream
+
+        encoder, models = WhisperFeatures(self._whisper), self._mouth.models
+
+        def encode(sound: Audio) -> np.ndarray:
+            samples = sound.resample(RATE).samples
+            return encoder(samples, STREAM_WINDOW)[: -(-len(samples) // (RATE // 50))]
+
+        known = None if voice is None else models.voice(voice).world
+        return TokenizerStream(models.tokenizer, models.scale, encode, _frames, known)
 
     def decode(self, codes: SpeechCodes, *, voice: Voice, seed: int | None = None) -> Audio:
         """Return the sound of `codes` in `voice`.
@@ -92,7 +119,7 @@ class NanoCodec:
         from stepaudio.decoder.world_voice import WorldVoice
         from stepaudio.families.nano_speech import FAMILY, KIND, PROMPT_GROUPS
 
-        world = _analyse(audio)
+        world = _frames(audio).to_array()
         if (world[:, 1] > 0.5).sum() < 50:
             raise AudioError("there is too little voiced speech in the clip to take a voice from")
         voice = WorldVoice.of(world)
@@ -157,7 +184,7 @@ class NanoCodec:
         return np.concatenate(linguistic), np.concatenate(semantic)
 
 
-def _analyse(audio: Audio) -> np.ndarray:
+def _frames(audio: Audio) -> "WorldFrames":
     from stepaudio.decoder.world import analyse
 
-    return analyse(audio, method="harvest").to_array()
+    return analyse(audio, method="harvest")

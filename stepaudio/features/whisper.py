@@ -49,11 +49,19 @@ class WhisperFeatures:
         self._front: Any = FeatureExtractor()
         self._storage = ctranslate2.StorageView
 
-    def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Encode at most 30 s at 16 kHz to (1500, width) float32; what is missing counts as silence."""
-        window = np.zeros(WINDOW, np.float32)
-        window[: len(samples)] = samples[:WINDOW]
-        mel = self._front(window)[:, :3000]
+    def __call__(self, samples: np.ndarray, size: int = WINDOW) -> np.ndarray:
+        """Encode a window of sound, of which what is missing counts as silence.
+
+        Args:
+            samples: at 16 kHz.
+            size: samples of the window, at most 30 s; a shorter one costs less.
+
+        Returns:
+            (size / 320, width) float32.
+        """
+        window = np.zeros(size, np.float32)
+        window[: len(samples)] = samples[:size]
+        mel = self._front(window)[:, : size * 2 // HOP]
         features = self._model.encode(self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True)
         out: np.ndarray = np.array(features, dtype=np.float32)[0]
         return out
