@@ -5,6 +5,7 @@ import pytest
 
 import stepaudio
 from stepaudio.audio import Audio
+from stepaudio.codes import Codes
 from stepaudio.errors import InputError, ModelError
 from stepaudio.evaluation.metrics.text import text_errors
 
@@ -73,6 +74,20 @@ def test_codes_carry_speech_into_another_voice(own: stepaudio.StepAudio) -> None
     assert same.seconds == pytest.approx(said.seconds, abs=0.01)
     assert word_errors(own, [(TEXTS[1], same), (TEXTS[1], other)]) <= 0.25
     np.testing.assert_array_equal(own.detokenize(read, voice="ada", seed=1).samples, same.samples)
+
+
+def test_codes_of_a_stream_say_the_same(own: stepaudio.StepAudio) -> None:
+    said = own.speak(TEXTS[1], voice="ada")
+    size = said.sample_rate // 10
+    chunks = [
+        Audio(said.samples[at : at + size], said.sample_rate) for at in range(0, len(said.samples), size)
+    ]
+    parts = list(own.tokenize_stream(chunks))
+    whole = own.tokenize(said)
+    assert len(parts) > 2
+    joint = Codes.from_interleaved([code for part in parts for code in part.interleaved()])
+    assert len(joint.linguistic) == len(whole.linguistic)
+    assert word_errors(own, [(TEXTS[1], own.detokenize(joint, voice="ada", seed=1))]) <= 0.25
 
 
 def test_a_clip_becomes_a_voice_like_its_speaker(own: stepaudio.StepAudio, shared) -> None:  # type: ignore[no-untyped-def]

@@ -221,6 +221,19 @@ def flow(
 
 
 @app.command()
+def usage(
+    sets: Annotated[list[str], typer.Argument(help="Patterns of shards.")],
+    work: Where = Path("runs/nano"),
+    run: Run = "tokenizer",
+) -> None:
+    """Tell how much of both codebooks occurs in prepared clips."""
+    from stepaudio.training import autoencoder_run
+
+    for line in autoencoder_run.usage_run(work, run, sets):
+        print(line, flush=True)
+
+
+@app.command()
 def measure(
     sets: Annotated[list[str], typer.Argument(help="Patterns of shards.")],
     data: Data,

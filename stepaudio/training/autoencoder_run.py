@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stepaudio.audio import Audio
+from stepaudio.codes import LINGUISTIC_SIZE, SEMANTIC_SIZE
 from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import WorldFrames, synthesise
 from stepaudio.decoder.world_voice import Scale, WorldVoice
@@ -23,6 +24,7 @@ from stepaudio.training.tokenizer import Autoencoder, Streams, Weights, code_usa
 from stepaudio.training.work import Work
 
 BATCH = 20
+BOOKS = (LINGUISTIC_SIZE, SEMANTIC_SIZE)
 PEOPLE = 0.5
 """Share of people's speech when a tokenizer is adapted to it."""
 JITTER = 0.6
@@ -74,8 +76,8 @@ def train_run(
         assert isinstance(candidate, Autoencoder)
         figures = {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
         streams = candidate.tokenizer(test.whisper, test.world)
-        figures["linguistic_bits"] = code_usage(streams.linguistic_codes, 1024)[1]
-        figures["semantic_bits"] = code_usage(streams.semantic_codes, 4096)[1]
+        for name, size in zip(("linguistic", "semantic"), BOOKS, strict=True):
+            figures[f"{name}_bits"] = code_usage(getattr(streams, f"{name}_codes"), size)[1]
         return figures
 
     def loss(step: int) -> dict[str, torch.Tensor]:
@@ -241,6 +243,23 @@ def measure_run(
             if takes:
                 verdict: Verdict = judge(takes)
                 yield f"{name:24} {kind:12} {verdict}"
+
+
+def usage_run(work: Path, run: str, sets: Sequence[str]) -> Iterator[str]:
+    """Count the codes of all clips of the sets; yields a line for each codebook.
+
+    Args:
+        work: the work folder.
+        run: name of the run.
+        sets: patterns of shards.
+    """
+    model, scale = load_run(work, run)
+    clips = Work(work).clips(sets)
+    streams = zip(*tokenise_all(model, scale, clips), strict=True)
+    for name, size, codes in zip(("linguistic", "semantic"), BOOKS, streams, strict=True):
+        said = torch.from_numpy(np.concatenate(codes))
+        share, bits = code_usage(said, size)
+        yield f"{name:10} {share:6.1%} of {size} codes used, {bits:.2f} bits each  (n={len(said)})"
 
 
 def default_judge() -> Judge:
