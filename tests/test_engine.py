@@ -248,9 +248,8 @@ def test_features_of_a_shard_are_whole_groups_with_known_phonemes(recipe: Recipe
     from safetensors.numpy import save_file
 
     class Encoder:
-        def clips(self, wanted):
-            for clip in wanted:
-                yield clip.name, np.zeros((len(clip.samples) // 320, 8), np.float32)
+        def clip(self, samples):
+            return np.zeros((len(samples) // 320, 8), np.float32)
 
     class Speakers:
         def embed(self, audio):

@@ -11,7 +11,6 @@ from stepaudio.decoder.regressor import RegressorConfig
 from stepaudio.decoder.world import WIDTH
 from stepaudio.decoder.world_voice import WorldVoice
 from stepaudio.errors import InputError, ModelError
-from stepaudio.features.whisper import GAP, HOP, WINDOW, Wanted, lay_out, pack
 from stepaudio.lm.speech import SpeechLM, SpeechLMConfig, lay_pointer
 from stepaudio.tokenizer.nano import NanoTokenizerConfig
 from stepaudio.training import speech
@@ -316,18 +315,6 @@ def test_decoded_digits_teach_the_language_model_alone() -> None:
     assert model.group_in.weight.grad is not None
     assert bool(model.group_in.weight.grad.any())
     assert all(value.grad is None for value in through.parameters())
-
-
-def test_windows_keep_clips_apart_and_whole() -> None:
-    clips = [Wanted(str(length), np.full(length, 0.5, np.float32)) for length in (200_000, 200_001, 100_000)]
-    windows = list(pack(clips))
-    assert [[clip.name for clip, _ in window] for window in windows] == [["200000", "200001"], ["100000"]]
-    start = windows[0][1][1]
-    assert start % HOP == 0
-    assert start - 200_000 >= GAP
-    samples = lay_out(windows[0])
-    assert len(samples) == WINDOW
-    assert np.count_nonzero(samples) == 400_001
 
 
 def test_batches_drawn_ahead_are_the_same() -> None:

@@ -8,17 +8,24 @@ python tokenizers/nano.py measure  --data DATA --work WORK SET ...
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stepaudio.training.loop import Plan
+
+if TYPE_CHECKING:
+    from stepaudio.training.tokenizer import Streams
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Shards = Annotated[list[str] | None, typer.Option("--shards", help="Patterns of shards; all by default.")]
 Data = Annotated[Path, typer.Option(help="Folder of the data sets, each with manifest.jsonl.")]
 Where = Annotated[Path, typer.Option(help="Work folder: features, checkpoints, logs.")]
 Run = Annotated[str, typer.Option(help="Name of the tokenizer's run.")]
+Spoken = Annotated[str, typer.Option(help="The run whose codes the language model writes, if another.")]
+Seen = Annotated[
+    str, typer.Option(help="What is decoded: both, or linguistic or semantic alone, an ablation.")
+]
 
 
 @app.command()
@@ -56,9 +63,7 @@ def train(
     run: Run = "tokenizer",
     shards: Shards = None,
     steps: int = 4200,
-    streams: Annotated[
-        str, typer.Option(help="both, or linguistic or semantic alone: an ablation.")
-    ] = "both",
+    streams: Seen = "both",
     start: Annotated[str, typer.Option(help="A run to start from.")] = "",
     labels: Annotated[
         str, typer.Option(help="Run of a phoneme classifier (`label`) for recordings of people.")
@@ -72,14 +77,7 @@ def train(
     bf16: bool = True,
 ) -> None:
     """Learn codes and regressor together; goes on from the last checkpoint of the run."""
-    from typing import get_args
-
     import torch
-
-    from stepaudio.training.tokenizer import Streams
-
-    if streams not in get_args(Streams):
-        raise typer.BadParameter(f"is one of {', '.join(get_args(Streams))}", param_hint="--streams")
 
     from stepaudio.training import autoencoder_run
 
@@ -101,7 +99,7 @@ def train(
         run,
         shards or ["*"],
         plan,
-        streams,
+        _streams(streams),
         start=start or None,
         phonemes=labels or None,
         people=people,
@@ -153,6 +151,7 @@ def adapt(
         str, typer.Option(help="Run of a phoneme classifier (`label`); without, one is learned first.")
     ] = "",
     steps: int = 1500,
+    spoken: Spoken = "",
     heads_first: Annotated[
         int, typer.Option(help="Steps in which only what is not published learns, after `unpack`.")
     ] = 0,
@@ -183,7 +182,9 @@ def adapt(
         keep="last",
         device=device,
     )
-    print(autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels, heads_first))
+    print(
+        autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels, heads_first, spoken or None)
+    )
 
 
 @app.command()
@@ -191,9 +192,7 @@ def flow(
     work: Where = Path("runs/nano"),
     run: str = "flow",
     tokenizer: Run = "tokenizer",
-    spoken: Annotated[
-        str, typer.Option(help="The run whose codes the language model writes, if another.")
-    ] = "",
+    spoken: Spoken = "",
     start: Annotated[str, typer.Option(help="A run whose flow is learned further.")] = "",
     shards: Shards = None,
     steps: int = 4000,
@@ -240,6 +239,7 @@ def measure(
     work: Where = Path("runs/nano"),
     corpus: Annotated[Path | None, typer.Option(help="The data engine's folder.")] = None,
     run: Run = "tokenizer",
+    streams: Seen = "both",
     clips: int = 12,
 ) -> None:
     """Judge recordings, their WORLD copies and their resynthesis by the regressor."""
@@ -247,8 +247,22 @@ def measure(
     from stepaudio.training.corpus import Recordings
 
     recordings = Recordings(work / "features", data, corpus)
-    for line in autoencoder_run.measure_run(work, run, sets, recordings.sound, recordings.texts(), clips):
+    judged = autoencoder_run.measure_run(
+        work, run, sets, recordings.sound, recordings.texts(), clips, _streams(streams)
+    )
+    for line in judged:
         print(line, flush=True)
+
+
+def _streams(name: str) -> "Streams":
+    from typing import get_args
+
+    from stepaudio.training.tokenizer import Streams
+
+    for known in get_args(Streams):
+        if known == name:
+            return known  # type: ignore[no-any-return]
+    raise typer.BadParameter(f"is one of {', '.join(get_args(Streams))}", param_hint="--streams")
 
 
 def _labelling(steps: int, batch: int | None, device: str, bf16: bool) -> Plan:

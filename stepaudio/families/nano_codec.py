@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 WINDOW_S = 28.0
 """Longest stretch that is tokenised at once: the Whisper encoder's window, less a margin."""
-STREAM_WINDOW = 10 * 16_000
-"""Samples (16 kHz) of the window of a stream."""
 
 
 class NanoCodec:
@@ -71,8 +69,7 @@ class NanoCodec:
         encoder, models = WhisperFeatures(self._whisper), self._mouth.models
 
         def encode(sound: Audio) -> np.ndarray:
-            samples = sound.resample(RATE).samples
-            return encoder(samples, STREAM_WINDOW)[: -(-len(samples) // (RATE // 50))]
+            return encoder.clip(sound.resample(RATE).samples)
 
         known = None if voice is None else models.voice(voice).world
         return TokenizerStream(models.tokenizer, models.scale, encode, _frames, known)
@@ -169,7 +166,7 @@ class NanoCodec:
         for first in range(0, len(world) // WORLD_PER_GROUP, window):
             begin = round(first * GROUP_S * RATE)
             part = samples[begin : begin + round(window * GROUP_S * RATE)]
-            features = encoder(part)[: -(-len(part) // (RATE // 50))]
+            features = encoder.clip(part)
             frames = relative[first * WORLD_PER_GROUP : (first + window) * WORLD_PER_GROUP]
             groups = group_count(len(frames), len(features))
             if not groups:

@@ -1,10 +1,5 @@
-"""Features of a Whisper encoder at 50 Hz, by CTranslate2.
+"""Features of a Whisper encoder at 50 Hz, by CTranslate2."""
 
-Several clips share one 30 s window of the encoder, which costs the same however full it is.
-"""
-
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +12,7 @@ WINDOW = 30 * RATE
 HOP = RATE // 50
 """Samples of one encoder frame."""
 GAP = 3 * RATE // 10
-"""Silence between clips of one window."""
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A clip to be extracted: its name and its sound at 16 kHz, at most 30 s."""
-
-    name: str
-    samples: np.ndarray
+"""Silence behind a clip."""
 
 
 class WhisperFeatures:
@@ -66,33 +53,14 @@ class WhisperFeatures:
         out: np.ndarray = np.array(features, dtype=np.float32)[0]
         return out
 
-    def clips(self, wanted: Iterable[Wanted]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield name and features (50 Hz) of clips, as many to a window as fit."""
-        for window in pack(wanted):
-            encoded = self(lay_out(window))
-            for clip, start in window:
-                frames = -(-len(clip.samples) // HOP)
-                yield clip.name, encoded[start // HOP : start // HOP + frames]
+    def clip(self, samples: np.ndarray) -> np.ndarray:
+        """Encode a clip of at most 30 s at 16 kHz in a window of its own length.
 
+        Features depend on how much silence fills the window, so whoever learns from them and whoever uses
+        what was learned should ask for them alike. A window of the clip's length is the cheapest.
 
-def pack(clips: Iterable[Wanted]) -> Iterator[list[tuple[Wanted, int]]]:
-    """Put clips into windows in their order: lists of clips and first samples, on whole frames."""
-    window: list[tuple[Wanted, int]] = []
-    end = 0
-    for clip in clips:
-        if window and end + len(clip.samples) > WINDOW:
-            yield window
-            window, end = [], 0
-        window.append((clip, end))
-        end = -(-(end + len(clip.samples) + GAP) // HOP) * HOP
-    if window:
-        yield window
-
-
-def lay_out(window: list[tuple[Wanted, int]]) -> np.ndarray:
-    """The sound of one window, (480000,) float32."""
-    samples = np.zeros(WINDOW, np.float32)
-    for clip, start in window:
-        part = clip.samples[: WINDOW - start]
-        samples[start : start + len(part)] = part
-    return samples
+        Returns:
+            (T, width) float32, a frame for every 20 ms that begins in the clip.
+        """
+        size = -(-(len(samples) + GAP) // (2 * HOP)) * 2 * HOP
+        return self(samples, min(size, WINDOW))[: -(-len(samples) // HOP)]

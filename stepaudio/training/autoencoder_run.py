@@ -94,6 +94,7 @@ def adapt_run(
     plan: Plan,
     phonemes: str,
     heads_first: int = 0,
+    spoken: str | None = None,
 ) -> Progress:
     """Teach a trained tokenizer more of people's speech, while the teacher's keeps its codes, or go on.
 
@@ -102,16 +103,18 @@ def adapt_run(
     Args:
         work: the work folder.
         run: name of the run.
-        codes_of: the run to start from, whose codes are kept.
+        codes_of: the run to start from.
         sets: patterns of the names of the prepared shards.
         plan: how.
         phonemes: the run of a phoneme classifier, which labels the recordings of people.
         heads_first: steps in which tokenizer and decoder stay, while what judges them starts anew.
+        spoken: run of the tokenizer whose codes are kept, where it is another.
     """
     place = Work(work)
     clips, kept = place.split(sets)
     model, scale = load_run(work, codes_of)
-    anchor = copy.deepcopy(model.tokenizer).eval().requires_grad_(False).to(plan.device)
+    kept_codes = load_run(work, spoken)[0].tokenizer if spoken else copy.deepcopy(model.tokenizer)
+    anchor = kept_codes.eval().requires_grad_(False).to(plan.device)
     model = model.to(plan.device)
     labelled = label(work, phonemes, clips, device=plan.device)
     batches = Batches(labelled, scale, size=plan.batch or BATCH, people=PEOPLE)
@@ -131,8 +134,8 @@ def adapt_run(
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
 
-def load_run(work: Path, run: str) -> tuple[Autoencoder, Scale]:
-    """The best model of a run.
+def load_run(work: Path, run: str, streams: Streams = "both") -> tuple[Autoencoder, Scale]:
+    """The best model of a run; its decoder gets to see `streams`.
 
     Raises:
         ModelError: there is none.
@@ -140,7 +143,7 @@ def load_run(work: Path, run: str) -> tuple[Autoencoder, Scale]:
     place = Work(work)
     weights = place.best(run)
     scale = place.scale()
-    model = build(scale)
+    model = build(scale, streams)
     model.load_state_dict(weights)
     return model.eval(), scale
 
@@ -190,7 +193,7 @@ def decode(
     """Codes (2 G,) and (3 G,) in a voice to WORLD frames."""
     tokenizer = model.tokenizer
     told = torch.from_numpy(scale.voice(voice, speaker))[None]
-    made = model.decoder(
+    made = model.decode(
         tokenizer.linguistic_codebook.values(linguistic)[None],
         tokenizer.semantic_codebook.values(semantic)[None],
         told,
@@ -206,6 +209,7 @@ def measure_run(
     sound: Callable[[Clip], Audio],
     texts: Mapping[str, str],
     count: int,
+    streams: Streams = "both",
 ) -> Iterator[str]:
     """Judge clips that were not trained on; yields a line for each set and kind of sound.
 
@@ -219,9 +223,10 @@ def measure_run(
         sound: gives the recording of a clip.
         texts: what is said, by clip.
         count: clips of a set.
+        streams: what the decoder gets to see.
     """
     judge = default_judge()
-    model, scale = load_run(work, run)
+    model, scale = load_run(work, run, streams)
     for name in sets:
         clips = [clip for clip in Work(work).clips([name]) if "_dev" in clip.name or held_out(clip)]
         clips = [clip for clip in clips if clip.groups > 8]

@@ -21,7 +21,6 @@ from stepaudio.audio import Audio
 from stepaudio.decoder.world import FFT, FRAME_RATE, RATE, SPECTRUM, WorldFrames, analyse
 from stepaudio.errors import ModelError
 from stepaudio.features.whisper import RATE as ENCODER_RATE
-from stepaudio.features.whisper import Wanted
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 from stepaudio.training.align import PITCH_RATE
 from stepaudio.training.clips import Clip
@@ -38,8 +37,8 @@ SPEAKER_SECONDS = 6
 class Encoder(Protocol):
     """`extract.WhisperFeatures`, or what tests put in its place."""
 
-    def clips(self, wanted: Iterable[Wanted]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield name and features (50 Hz) of clips."""
+    def clip(self, samples: np.ndarray) -> np.ndarray:
+        """Return the features (50 Hz) of a clip at 16 kHz."""
         ...
 
 
@@ -97,22 +96,18 @@ def analyse_known(sound: np.ndarray, pitch: np.ndarray) -> WorldFrames:
 
 def features(clips: Iterable[Heard], encoder: Encoder, speakers: Embedder) -> dict[str, np.ndarray]:
     """The tensors of a shard."""
-    worlds: dict[str, np.ndarray] = {}
     tensors: dict[str, np.ndarray] = {}
-    wanted = []
     for clip in clips:
         audio = clip.audio.resample(RATE)
         pitch = clip.pitch
         frames = analyse(audio, method="harvest") if pitch is None else analyse_known(audio.samples, pitch)
-        worlds[clip.key] = frames.to_array()
-        wanted.append(Wanted(clip.key, audio.resample(ENCODER_RATE).samples))
+        world, encoded = frames.to_array(), encoder.clip(audio.resample(ENCODER_RATE).samples)
+        groups = group_count(len(world), len(encoded))
+        whisper = encoded[: groups * WHISPER_PER_GROUP].astype(np.float16)
+        tensors[f"{clip.key}.whisper"] = np.ascontiguousarray(whisper)
+        tensors[f"{clip.key}.world"] = np.ascontiguousarray(world[: groups * WORLD_PER_GROUP])
         start = Audio(audio.samples[: SPEAKER_SECONDS * RATE], RATE)
         tensors[f"{clip.key}.speaker"] = speakers.embed(start).astype(np.float32)
-    for key, encoded in encoder.clips(wanted):
-        groups = group_count(len(worlds[key]), len(encoded))
-        whisper = encoded[: groups * WHISPER_PER_GROUP].astype(np.float16)
-        tensors[f"{key}.whisper"] = np.ascontiguousarray(whisper)
-        tensors[f"{key}.world"] = np.ascontiguousarray(worlds[key][: groups * WORLD_PER_GROUP])
     return tensors
 
 
