@@ -1,6 +1,7 @@
 """Reading published layouts: tables with exactly the expected columns, sounds where they belong."""
 
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -129,10 +130,24 @@ def unpack_beside(archive: Path, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.partial")
     try:
         with tarfile.open(archive) as members:
-            members.extractall(temporary, filter="data")
+            for member in members:
+                _extract(members, member, temporary)
         inner = [path for path in temporary.iterdir() if not path.name.startswith(".")]
         # Archives hold either the files or one folder of that name.
         same = len(inner) == 1 and inner[0].is_dir() and inner[0].name == folder.name
         (inner[0] if same else temporary).rename(folder)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from None
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one plain file below `folder`; tarfile's own filter for that is missing before Python 3.11.4."""
+    if member.isdir():
+        return
+    target = (folder / member.name).resolve()
+    content = archive.extractfile(member) if member.isfile() else None
+    if content is None or not target.is_relative_to(folder.resolve()):
+        raise tarfile.TarError(f"{member.name} is not a file inside it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file)
