@@ -1,6 +1,7 @@
 """nano's codec and cloner: sound to dual codes and back, and a few seconds of anybody to a voice."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from stepaudio.voices import Voice, VoiceInfo
 if TYPE_CHECKING:
     from stepaudio.decoder.world import WorldFrames
     from stepaudio.decoder.world_voice import WorldVoice
+    from stepaudio.features.whisper import WhisperFeatures
     from stepaudio.tokenizer.nano_stream import TokenizerStream
 
 WINDOW_S = 28.0
@@ -33,6 +35,12 @@ class NanoCodec:
 
     def __init__(self, mouth: NanoMouth, whisper: Path, speakers: Path):
         self._mouth, self._whisper, self._speakers = mouth, whisper, speakers
+
+    @cached_property
+    def _encoder(self) -> "WhisperFeatures":
+        from stepaudio.features.whisper import WhisperFeatures
+
+        return WhisperFeatures(self._whisper)
 
     def encode(self, audio: Audio) -> Codes:
         """Return the codes of a clip of any length and rate.
@@ -63,10 +71,10 @@ class NanoCodec:
 
     def stream(self, voice: Voice | None = None) -> "TokenizerStream":
         """Return the tokenizer of sound as it comes in, from a speaker whose voice may be known."""
-        from stepaudio.features.whisper import RATE, WhisperFeatures
+        from stepaudio.features.whisper import RATE
         from stepaudio.tokenizer.nano_stream import TokenizerStream
 
-        encoder, models = WhisperFeatures(self._whisper), self._mouth.models
+        encoder, models = self._encoder, self._mouth.models
 
         def encode(sound: Audio) -> np.ndarray:
             return encoder.clip(sound.resample(RATE).samples)
@@ -154,11 +162,11 @@ class NanoCodec:
         """Codes (2 G,) and (3 G,) of the whole groups of a clip."""
         import torch
 
-        from stepaudio.features.whisper import RATE, WhisperFeatures
+        from stepaudio.features.whisper import RATE
         from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 
         models = self._mouth.models
-        encoder = WhisperFeatures(self._whisper)
+        encoder = self._encoder
         samples = audio.resample(RATE).samples
         relative = models.scale.relative(world, voice)
         window = int(WINDOW_S / GROUP_S)

@@ -36,23 +36,6 @@ class WhisperFeatures:
         self._front: Any = FeatureExtractor()
         self._storage = ctranslate2.StorageView
 
-    def __call__(self, samples: np.ndarray, size: int = WINDOW) -> np.ndarray:
-        """Encode a window of sound, of which what is missing counts as silence.
-
-        Args:
-            samples: at 16 kHz.
-            size: samples of the window, at most 30 s; a shorter one costs less.
-
-        Returns:
-            (size / 320, width) float32.
-        """
-        window = np.zeros(size, np.float32)
-        window[: len(samples)] = samples[:size]
-        mel = self._front(window)[:, : size * 2 // HOP]
-        features = self._model.encode(self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True)
-        out: np.ndarray = np.array(features, dtype=np.float32)[0]
-        return out
-
     def clip(self, samples: np.ndarray) -> np.ndarray:
         """Encode a clip of at most 30 s at 16 kHz in a window of its own length.
 
@@ -62,5 +45,10 @@ class WhisperFeatures:
         Returns:
             (T, width) float32, a frame for every 20 ms that begins in the clip.
         """
-        size = -(-(len(samples) + GAP) // (2 * HOP)) * 2 * HOP
-        return self(samples, min(size, WINDOW))[: -(-len(samples) // HOP)]
+        size = min(WINDOW, -(-(len(samples) + GAP) // (2 * HOP)) * 2 * HOP)
+        window = np.zeros(size, np.float32)
+        window[: len(samples)] = samples[:size]
+        mel = self._front(window)[:, : size * 2 // HOP]
+        features = self._model.encode(self._storage.from_array(np.ascontiguousarray(mel[None])), to_cpu=True)
+        out: np.ndarray = np.array(features, dtype=np.float32)[0]
+        return out[: -(-len(samples) // HOP)]

@@ -148,7 +148,7 @@ class Extracting:
 
 
 def describe(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What `clips.read_takes` reads beside a shard's features, of the takes of the engine."""
+    """What `clips.read_takes` reads beside a shard's features, of the teacher's takes."""
     return [
         {
             "key": Path(row["audio"]).stem,
@@ -156,7 +156,7 @@ def describe(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "who": json.dumps(row["voices"], sort_keys=True),
             "ids": row["ids"],
             "durations": row["durations"],
-            "offset": 0.0,
+            "offset": row.get("offset", 0.0),
             "speed": row["speed"],
         }
         for row in rows

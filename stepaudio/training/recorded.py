@@ -13,7 +13,7 @@ import numpy as np
 from stepaudio.audio import Audio
 from stepaudio.decoder.world import analyse
 from stepaudio.training.align import FRAME_RATE, PITCH_RATE, TICKS, WORST, Said, find_offset
-from stepaudio.training.corpus import Heard, extract_rows
+from stepaudio.training.corpus import Heard, describe, extract_rows
 
 
 def extract_recorded(data: Path, out: Path, per_shard: int = 40) -> Iterator[str]:
@@ -26,33 +26,25 @@ def extract_recorded(data: Path, out: Path, per_shard: int = 40) -> Iterator[str
         out: folder of the features.
         per_shard: recordings in a file.
     """
-    import json
-
     from stepaudio import hub
     from stepaudio.decoder.kokoro_graph import read_vocab
-    from stepaudio.training.engine.teacher import GRAPH, FirstHalf, mix
+    from stepaudio.training.engine.teacher import GRAPH, FirstHalf, VoiceTables
 
     teacher = hub.folder("kokoro-82m")
     first, vocab = FirstHalf(teacher / GRAPH), read_vocab(teacher / "vocab.json")
+    tables = VoiceTables(hub.folder("kokoro-voices"))
 
     def read(row: Mapping[str, Any]) -> tuple[dict[str, Any], Heard] | None:
-        key, audio = Path(row["audio"]).stem, Audio.read(data / row["audio"])
+        audio = Audio.read(data / row["audio"])
         ids = [vocab[char] for char in row["phonemes"] if char in vocab]
-        intent = first(ids, mix(hub.folder("kokoro-voices"), row["voices"], len(ids)), row["speed"])
+        intent = first(ids, tables.mix(row["voices"], len(ids)), row["speed"])
         said = Said(intent.durations, intent.pitch)
         offset, error = find_offset(said, analyse(audio, method="dio").to_array())
         if error >= WORST:
             return None
-        take = {
-            "key": key,
-            "text": row["text"],
-            "who": json.dumps(row["voices"], sort_keys=True),
-            "ids": ids,
-            "durations": said.durations.tolist(),
-            "offset": offset * TICKS / FRAME_RATE,
-            "speed": row["speed"],
-        }
-        return take, Heard(key, audio, pitch_from(said, offset))
+        found = {"ids": ids, "durations": said.durations.tolist(), "offset": offset * TICKS / FRAME_RATE}
+        (take,) = describe([{**row, **found}])
+        return take, Heard(take["key"], audio, pitch_from(said, offset))
 
     return extract_rows(data, out, read, per_shard)
 

@@ -136,7 +136,7 @@ def unpack_beside(archive: Path, folder: Path) -> None:
         # Archives hold either the files or one folder of that name.
         same = len(inner) == 1 and inner[0].is_dir() and inner[0].name == folder.name
         (inner[0] if same else temporary).rename(folder)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, InputError) as error:
         raise InputError(f"{archive}: cannot be unpacked ({error})") from None
 
 
@@ -144,10 +144,10 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) ->
     """Write one plain file below `folder`; tarfile's own filter for that is missing before Python 3.11.4."""
     if member.isdir():
         return
-    target = (folder / member.name).resolve()
+    target = inside(folder, member.name)
     content = archive.extractfile(member) if member.isfile() else None
-    if content is None or not target.is_relative_to(folder.resolve()):
-        raise tarfile.TarError(f"{member.name} is not a file inside it")
+    if content is None:
+        raise tarfile.TarError(f"{member.name} is not a plain file")
     target.parent.mkdir(parents=True, exist_ok=True)
     with content, target.open("wb") as file:
         shutil.copyfileobj(content, file)

@@ -133,7 +133,7 @@ class Kokoro:
         from stepaudio.decoder.kokoro_graph import read_vocab
 
         self._vocab = read_vocab(folder / "vocab.json")
-        self._voices = voices
+        self._voices = VoiceTables(voices)
         self._first = FirstHalf(folder / GRAPH, threads)
         self._second = SecondHalf(folder / GRAPH, runner, threads, device)
 
@@ -147,19 +147,33 @@ class Kokoro:
 
     def intend(self, ids: list[int], voices: Mapping[str, float], speed: float) -> Intent:
         """Return how at most 510 tokens would be said by a mix of voices (weights by name)."""
-        return self._first(ids, mix(self._voices, voices, len(ids)), speed)
+        return self._first(ids, self._voices.mix(voices, len(ids)), speed)
 
     def say(self, intent: Intent) -> np.ndarray:
         """Return the sound."""
         return self._second(intent)
 
 
-def mix(folder: Path, voices: Mapping[str, float], tokens: int) -> np.ndarray:
-    """The style (256,) of so many tokens in a mix of voices (weights by name); `folder` holds the tables."""
-    rows = [
-        np.float32(weight) * read_table(folder / f"{name}.bin")[tokens - 1] for name, weight in voices.items()
-    ]
-    return np.sum(rows, axis=0)
+class VoiceTables:
+    """The teacher's voices, each read once.
+
+    Args:
+        folder: of the card ``kokoro-voices``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tables: dict[str, np.ndarray] = {}
+
+    def mix(self, voices: Mapping[str, float], tokens: int) -> np.ndarray:
+        """Return the style (256,) of so many tokens in a mix of voices (weights by name)."""
+        rows = [np.float32(weight) * self._table(name)[tokens - 1] for name, weight in voices.items()]
+        return np.sum(rows, axis=0)
+
+    def _table(self, name: str) -> np.ndarray:
+        if name not in self._tables:
+            self._tables[name] = read_table(self._folder / f"{name}.bin")
+        return self._tables[name]
 
 
 def read_table(path: Path) -> np.ndarray:
