@@ -23,6 +23,10 @@ Data = Annotated[Path, typer.Option(help="Folder of the data sets, each with man
 Where = Annotated[Path, typer.Option(help="Work folder: features, checkpoints, logs.")]
 Run = Annotated[str, typer.Option(help="Name of the tokenizer's run.")]
 Spoken = Annotated[str, typer.Option(help="The run whose codes the language model writes, if another.")]
+Perceived = Annotated[
+    str,
+    typer.Option(help="Run of a phoneme classifier; it and a frozen Whisper encoder hear what is decoded."),
+]
 Seen = Annotated[
     str, typer.Option(help="What is decoded: both, or linguistic or semantic alone, an ablation.")
 ]
@@ -69,6 +73,7 @@ def train(
         str, typer.Option(help="Run of a phoneme classifier (`label`) for recordings of people.")
     ] = "",
     people: Annotated[float | None, typer.Option(help="Share of people's speech.")] = None,
+    perceived: Perceived = "",
     batch: int | None = None,
     loaders: Annotated[int, typer.Option(help="Processes that draw batches ahead, for a GPU.")] = 0,
     minutes: float = 1e9,
@@ -103,6 +108,7 @@ def train(
         start=start or None,
         phonemes=labels or None,
         people=people,
+        perceived=perceived or None,
     )
     print(done)
 
@@ -155,6 +161,8 @@ def adapt(
     heads_first: Annotated[
         int, typer.Option(help="Steps in which only what is not published learns, after `unpack`.")
     ] = 0,
+    anchored: Annotated[float, typer.Option(help="Weight of keeping the codes that are spoken.")] = 3.0,
+    perceived: Perceived = "",
     minutes: float = 1e9,
     threads: int = 1,
     device: str = "cpu",
@@ -183,7 +191,18 @@ def adapt(
         device=device,
     )
     print(
-        autoencoder_run.adapt_run(work, run, tokenizer, patterns, plan, labels, heads_first, spoken or None)
+        autoencoder_run.adapt_run(
+            work,
+            run,
+            tokenizer,
+            patterns,
+            plan,
+            labels,
+            heads_first,
+            spoken or None,
+            anchored,
+            perceived or None,
+        )
     )
 
 
@@ -201,7 +220,7 @@ def flow(
     device: str = "cpu",
     bf16: bool = True,
 ) -> None:
-    """Learn the flow decoder on kept codes, its regressor with it; goes on from the last checkpoint."""
+    """Learn the flow decoder on kept codes and a kept regressor; goes on from the last checkpoint."""
     import torch
 
     from stepaudio.training import flow_run

@@ -166,8 +166,8 @@ class WorldFlow(nn.Module):
         frames: Tensor,
         chunk: int,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Training: the regressor's raw output, for its own loss, and the flow's loss.
+    ) -> Tensor:
+        """The flow's loss in training, on what the regressor leaves; the regressor stays as it is.
 
         Args:
             linguistic: values (batch, 2 G, digits).
@@ -177,8 +177,8 @@ class WorldFlow(nn.Module):
             chunk: groups that see each other, and all before them, as in a stream.
             generator: of the random choices.
         """
-        raw = self.regressor(linguistic, semantic, voice)
-        expected = expected_frames(raw.float()).detach()
+        with torch.no_grad():
+            expected = self.expect(linguistic, semantic, voice).float()
         rest = self._pack(frames - expected)
         batch, _, steps = rest.shape
         place = torch.arange(steps, device=rest.device)
@@ -188,10 +188,8 @@ class WorldFlow(nn.Module):
         block = place // (STEPS_PER_GROUP * chunk)
         attend = (block[None] <= block[:, None])[None].expand(batch, -1, -1)
         mask = torch.ones(batch, steps, dtype=torch.bool, device=rest.device)
-        loss = self.flow.loss(
-            rest, self._mu(expected), self.voice_in(voice), cond, mask, generator, attend=attend
-        )
-        return raw, loss
+        told = self.voice_in(voice)
+        return self.flow.loss(rest, self._mu(expected), told, cond, mask, generator, attend=attend)
 
     def _mu(self, expected: Tensor) -> Tensor:
         return expected.reshape(len(expected), -1, CHANNELS).transpose(1, 2)

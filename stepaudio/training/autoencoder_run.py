@@ -19,7 +19,8 @@ from stepaudio.training.ahead import Ahead
 from stepaudio.training.clips import Batches, Clip, held_out
 from stepaudio.training.judge import Judge, Take, Verdict
 from stepaudio.training.loop import Plan, Progress, train
-from stepaudio.training.phonemes import label
+from stepaudio.training.perception import Perception, load_encoder
+from stepaudio.training.phonemes import label, load_classifier
 from stepaudio.training.tokenizer import Autoencoder, Streams, Weights, code_usage
 from stepaudio.training.work import Work
 
@@ -46,6 +47,7 @@ def train_run(
     start: str | None = None,
     phonemes: str | None = None,
     people: float | None = None,
+    perceived: str | None = None,
 ) -> Progress:
     """Train on the prepared sets, or go on; the run's folder is ``runs/RUN`` of the work folder.
 
@@ -58,6 +60,7 @@ def train_run(
         start: another run to start from.
         phonemes: the run of a phoneme classifier, which labels the recordings of people.
         people: share of people's speech; by default as there is.
+        perceived: a phoneme classifier's run; it and a frozen Whisper encoder hear what is decoded.
     """
     place = Work(work)
     clips, kept = place.split(sets)
@@ -68,20 +71,24 @@ def train_run(
         model.load_state_dict(place.best(start))
     if phonemes is not None:
         clips = label(work, phonemes, clips, device=plan.device)
+    perception = hearing(place, scale, perceived, plan.device) if perceived else None
     batches = Batches(clips, scale, size=plan.batch or BATCH, people=people)
     ahead = Ahead(batches.draw, plan.loaders)
     test = Batches(kept, scale, size=64, shifted=0, seed=1).draw(0).to(plan.device)
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         assert isinstance(candidate, Autoencoder)
-        figures = {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
+        figures = {
+            name: float(value)
+            for name, value in candidate.losses(test, Weights(), perception=perception).items()
+        }
         streams = candidate.tokenizer(test.whisper, test.world)
         for name, size in zip(("linguistic", "semantic"), BOOKS, strict=True):
             figures[f"{name}_bits"] = code_usage(getattr(streams, f"{name}_codes"), size)[1]
         return figures
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        return model.losses(ahead(step).to(plan.device), Weights(), JITTER)
+        return model.losses(ahead(step).to(plan.device), Weights(), JITTER, perception=perception)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
@@ -95,6 +102,8 @@ def adapt_run(
     phonemes: str,
     heads_first: int = 0,
     spoken: str | None = None,
+    anchored: float = Weights.anchor,
+    perceived: str | None = None,
 ) -> Progress:
     """Teach a trained tokenizer more of people's speech, while the teacher's keeps its codes, or go on.
 
@@ -109,13 +118,17 @@ def adapt_run(
         phonemes: the run of a phoneme classifier, which labels the recordings of people.
         heads_first: steps in which tokenizer and decoder stay, while what judges them starts anew.
         spoken: run of the tokenizer whose codes are kept, where it is another.
+        anchored: weight of keeping them.
+        perceived: a phoneme classifier's run; it and a frozen Whisper encoder hear what is decoded.
     """
     place = Work(work)
     clips, kept = place.split(sets)
     model, scale = load_run(work, codes_of)
+    weights = Weights(anchor=anchored)
     kept_codes = load_run(work, spoken)[0].tokenizer if spoken else copy.deepcopy(model.tokenizer)
     anchor = kept_codes.eval().requires_grad_(False).to(plan.device)
     model = model.to(plan.device)
+    perception = hearing(place, scale, perceived, plan.device) if perceived else None
     labelled = label(work, phonemes, clips, device=plan.device)
     batches = Batches(labelled, scale, size=plan.batch or BATCH, people=PEOPLE)
     ahead = Ahead(batches.draw, plan.loaders)
@@ -124,14 +137,25 @@ def adapt_run(
 
     def evaluate(candidate: nn.Module) -> Mapping[str, float]:
         assert isinstance(candidate, Autoencoder)
-        return {name: float(value) for name, value in candidate.losses(test, Weights()).items()}
+        return {
+            name: float(value)
+            for name, value in candidate.losses(test, Weights(), perception=perception).items()
+        }
 
     def loss(step: int) -> dict[str, torch.Tensor]:
         for part in (model.tokenizer, model.decoder):
             part.requires_grad_(step >= heads_first)
-        return model.losses(ahead(step).to(plan.device), Weights(), JITTER, anchor)
+        return model.losses(ahead(step).to(plan.device), weights, JITTER, anchor, perception)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
+
+
+def hearing(work: Work, scale: Scale, classifier: str, device: str = "cpu") -> Perception:
+    """The frozen encoder of the card ``whisper-tiny.en``, which must be here, and a run's classifier."""
+    from stepaudio import hub
+
+    encoder = load_encoder(hub.folder("whisper-tiny.en"))
+    return Perception(encoder, scale, load_classifier(work, classifier)).to(device)
 
 
 def load_run(work: Path, run: str, streams: Streams = "both") -> tuple[Autoencoder, Scale]:

@@ -1,4 +1,4 @@
-"""Runs of the flow decoder on kept codes: the regressor goes on learning, the flow learns what it leaves."""
+"""Runs of the flow decoder on kept codes and a kept regressor: the flow learns what it leaves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +12,12 @@ from stepaudio.training.ahead import Ahead
 from stepaudio.training.autoencoder_run import load_run
 from stepaudio.training.clips import Batch, Batches
 from stepaudio.training.loop import Losses, Plan, Progress, train
-from stepaudio.training.tokenizer import JITTERED, Autoencoder, Weights, frame_losses
+from stepaudio.training.tokenizer import JITTERED, Autoencoder
 from stepaudio.training.work import Work
 
 BATCH = 32
 CHUNKS = (4, 6, 10, 16)
 """Groups that see each other, one of these a step: what a stream may be cut into."""
-FLOW = 0.5
-"""Weight of the flow's loss beside the regressor's."""
 PEOPLE = 0.35
 """Share of people's speech."""
 JITTER = 0.6
@@ -35,7 +33,7 @@ def train_run(
     spoken: str | None = None,
     start: str | None = None,
 ) -> Progress:
-    """Train on the codes of the run `codes_of`, from its regressor, or go on.
+    """Train on the codes and the regressor of the run `codes_of`, or go on.
 
     Args:
         work: the work folder.
@@ -61,6 +59,7 @@ def train_run(
     if start is not None:
         model.load_state_dict(load_flow_run(work, start, codes_of).state_dict())
     model.regressor.load_state_dict(teacher.decoder.state_dict())
+    model.regressor.requires_grad_(False)
     model = model.to(plan.device)
     model.spread.copy_(leftover(model, teacher, test))
 
@@ -87,7 +86,7 @@ def losses(
     generator: torch.Generator | None = None,
     written: NanoTokenizer | None = None,
 ) -> Losses:
-    """Both losses on the codes of `teacher`, and ``total``; of its own speech on those of `written`."""
+    """The flow's loss on the codes of `teacher`; of the taught speech on those of `written`."""
     with torch.no_grad():
         moved = jitter * (torch.rand(len(batch.world), device=batch.world.device) < JITTERED)
         streams = teacher.tokenizer(batch.whisper, batch.world, moved)
@@ -97,12 +96,8 @@ def losses(
             taught = batch.taught[:, None, None]
             linguistic = torch.where(taught, other.linguistic, linguistic)
             semantic = torch.where(taught, other.semantic, semantic)
-    raw, flow = model.loss(linguistic, semantic, batch.voice, batch.target, chunk, generator)
-    parts = frame_losses(raw.float(), batch.target, teacher.frame_scale)
-    parts["heard"] = teacher.likeness(raw.float(), batch.target)
-    weights = Weights()
-    total = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros(()))
-    return {**parts, "flow": flow, "total": total + FLOW * flow}
+    loss = model.loss(linguistic, semantic, batch.voice, batch.target, chunk, generator)
+    return {"flow": loss, "total": loss}
 
 
 @torch.no_grad()

@@ -84,6 +84,17 @@ def train_run(
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 
 
+def load_classifier(work: Work, run: str, features: int = FEATURES) -> PhonemeClassifier:
+    """The best classifier of a run.
+
+    Raises:
+        ModelError: there is none.
+    """
+    model = PhonemeClassifier(features)
+    model.load_state_dict(work.best(run))
+    return model.eval()
+
+
 def label(
     work: Path, run: str, clips: Sequence[Clip], features: int = FEATURES, device: str = "cpu"
 ) -> list[Clip]:
@@ -91,9 +102,7 @@ def label(
 
     Clips whose phonemes are known stay as they are.
     """
-    model = PhonemeClassifier(features)
-    model.load_state_dict(Work(work).best(run))
-    model.eval().to(device)
+    model = load_classifier(Work(work), run, features).to(device)
     signs = read_signs() if any(len(clip.said) for clip in clips) else None
     return [
         clip if (clip.phonemes != UNKNOWN).any() else _labelled(model, clip, signs, device) for clip in clips

@@ -20,6 +20,7 @@ from stepaudio.decoder.world import SPECTRUM, WIDTH
 from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import UNKNOWN, Batch
 from stepaudio.training.loop import Losses
+from stepaudio.training.perception import Perception
 
 Streams = Literal["both", "linguistic", "semantic"]
 
@@ -46,6 +47,8 @@ class Weights:
         features: of the Whisper features, from the linguistic codes.
         heard: of what the listener makes of the decoded frames.
         listener: of what the listener itself has to learn.
+        perceived: of how differently a frozen Whisper encoder hears decoded and recorded frames.
+        phonetic: of how differently a phoneme classifier on top of it does.
         anchor: of the distance from kept codes.
     """
 
@@ -58,6 +61,8 @@ class Weights:
     features: float = 0.3
     heard: float = 0.7
     listener: float = 1.0
+    perceived: float = 3.0
+    phonetic: float = 1.5
     anchor: float = 3.0
 
 
@@ -111,7 +116,12 @@ class Autoencoder(nn.Module):
         self.register_buffer("frame_scale", frame_scale)
 
     def losses(
-        self, batch: Batch, weights: Weights, jitter: float = 0.0, anchor: NanoTokenizer | None = None
+        self,
+        batch: Batch,
+        weights: Weights,
+        jitter: float = 0.0,
+        anchor: NanoTokenizer | None = None,
+        perception: Perception | None = None,
     ) -> Losses:
         """All parts and ``total``; a batch as `training.clips` draws it.
 
@@ -120,6 +130,7 @@ class Autoencoder(nn.Module):
             weights: of the parts.
             jitter: how far, in levels, the digits of some stretches are moved.
             anchor: a tokenizer whose codes the teacher's speech is to keep.
+            perception: hears every other stretch, which costs as much as all the rest on all of them.
         """
         moved = None
         if jitter:
@@ -135,6 +146,8 @@ class Autoencoder(nn.Module):
         made_features = self.features(hidden).float().reshape_as(features)
         parts["features"] = F.mse_loss(made_features, features)
         parts |= self._listen(made, batch, features)
+        if perception is not None:
+            parts |= perception.compare(made[::2], batch.target[::2], batch.voice[::2])
         if anchor is not None:
             parts["anchor"] = _distance(streams, anchor(batch.whisper, batch.world), batch.taught)
         parts["total"] = sum(
