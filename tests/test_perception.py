@@ -71,11 +71,13 @@ def test_equal_frames_sound_alike_and_others_learn_to() -> None:
     torch.manual_seed(0)
     hears = perception(Encoder(TINY).eval().requires_grad_(False))
     wanted, voice = torch.randn(2, 24, WIDTH), torch.randn(2, STATISTICS + SPEAKER)
-    same = hears.compare(wanted, wanted, voice)
+    inner, _ = hears(wanted[..., 2 : 2 + SPECTRUM] + voice[:, None, 1 : 1 + SPECTRUM])
+    whisper = hears.encoder.after_norm(inner[-1])
+    same = hears.compare(wanted, wanted, voice, whisper)
     assert float(same["perceived"]) < 1e-6
     assert float(same["phonetic"]) < 1e-6
     made = (wanted + 0.3 * torch.randn_like(wanted)).requires_grad_()
-    other = hears.compare(made, wanted, voice)
+    other = hears.compare(made, wanted, voice, whisper)
     assert float(other["perceived"].detach()) > 1e-3
     assert float(other["phonetic"].detach()) > 0
     sum(other.values()).backward()  # type: ignore[union-attr]

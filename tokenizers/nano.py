@@ -62,6 +62,20 @@ def spell(
 
 
 @app.command()
+def vary(
+    sets: Annotated[list[str], typer.Argument(help="Names of folders with recordings.")],
+    data: Data,
+    work: Where = Path("runs/nano"),
+) -> None:
+    """Make variants of prepared recordings of people: faster, slower, disturbed."""
+    from stepaudio.training.variants import vary_set
+
+    for name in sets:
+        for done in vary_set(data / name, work / "features"):
+            print(done, flush=True)
+
+
+@app.command()
 def train(
     work: Where = Path("runs/nano"),
     run: Run = "tokenizer",
@@ -161,7 +175,6 @@ def adapt(
     heads_first: Annotated[
         int, typer.Option(help="Steps in which only what is not published learns, after `unpack`.")
     ] = 0,
-    anchored: Annotated[float, typer.Option(help="Weight of keeping the codes that are spoken.")] = 3.0,
     perceived: Perceived = "",
     minutes: float = 1e9,
     threads: int = 1,
@@ -200,7 +213,6 @@ def adapt(
             labels,
             heads_first,
             spoken or None,
-            anchored,
             perceived or None,
         )
     )

@@ -1,7 +1,7 @@
 """Kokoro-82M: phonemes and a style vector to speech at 24 kHz, an ONNX graph on the CPU."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -46,7 +46,7 @@ class Kokoro:
     def encode(self, phonemes: str) -> list[int]:
         """Return the token ids of `phonemes`; characters outside the vocabulary are left out."""
         self.load()
-        return [self._vocab[char] for char in phonemes if char in self._vocab]
+        return phoneme_ids(phonemes, self._vocab)
 
     def synthesize(self, phonemes: str, style: np.ndarray, speed: float = 1.0) -> Iterator[np.ndarray]:
         """Yield the speech of `phonemes` as float32 samples of shape (n,), a piece for each 510 tokens.
@@ -82,6 +82,11 @@ def split_phonemes(phonemes: str, longest: int = MAX_TOKENS) -> list[str]:
         pieces.append(phonemes[:cut])
         phonemes = phonemes[cut:].lstrip()
     return [*pieces, phonemes] if phonemes else pieces
+
+
+def phoneme_ids(phonemes: str, vocab: Mapping[str, int]) -> list[int]:
+    """The ids of phonemes in Kokoro's alphabet; characters outside it are left out."""
+    return [vocab[char] for char in phonemes if char in vocab]
 
 
 def read_vocab(path: Path) -> dict[str, int]:

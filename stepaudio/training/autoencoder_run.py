@@ -102,7 +102,6 @@ def adapt_run(
     phonemes: str,
     heads_first: int = 0,
     spoken: str | None = None,
-    anchored: float = Weights.anchor,
     perceived: str | None = None,
 ) -> Progress:
     """Teach a trained tokenizer more of people's speech, while the teacher's keeps its codes, or go on.
@@ -118,13 +117,11 @@ def adapt_run(
         phonemes: the run of a phoneme classifier, which labels the recordings of people.
         heads_first: steps in which tokenizer and decoder stay, while what judges them starts anew.
         spoken: run of the tokenizer whose codes are kept, where it is another.
-        anchored: weight of keeping them.
         perceived: a phoneme classifier's run; it and a frozen Whisper encoder hear what is decoded.
     """
     place = Work(work)
     clips, kept = place.split(sets)
     model, scale = load_run(work, codes_of)
-    weights = Weights(anchor=anchored)
     kept_codes = load_run(work, spoken)[0].tokenizer if spoken else copy.deepcopy(model.tokenizer)
     anchor = kept_codes.eval().requires_grad_(False).to(plan.device)
     model = model.to(plan.device)
@@ -145,7 +142,7 @@ def adapt_run(
     def loss(step: int) -> dict[str, torch.Tensor]:
         for part in (model.tokenizer, model.decoder):
             part.requires_grad_(step >= heads_first)
-        return model.losses(ahead(step).to(plan.device), weights, JITTER, anchor, perception)
+        return model.losses(ahead(step).to(plan.device), Weights(), JITTER, anchor, perception)
 
     return train(model, loss, evaluate, place.folder / "runs" / run, plan)
 

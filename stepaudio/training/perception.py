@@ -115,22 +115,26 @@ class Perception(nn.Module):
                 found.append(hidden.float())
         return found, self.classifier(self.encoder.after_norm(hidden)).float()
 
-    def compare(self, made: Tensor, wanted: Tensor, voice: Tensor) -> Losses:
+    def compare(self, made: Tensor, wanted: Tensor, voice: Tensor, whisper: Tensor) -> Losses:
         """How differently decoded and wanted frames sound, but for pitch and voicing.
+
+        The phonemes are to be those that the recording itself tells: frames of a noisy one tell them worse.
 
         Args:
             made: (batch, T, 45) relative and scaled, as decoded.
             wanted: (batch, T, 45) the same, as recorded.
             voice: (batch, 85 + 256) the voice of both.
+            whisper: (batch, T / 2, 384) features of the recording.
 
         Returns:
             ``perceived``, the mean absolute difference of the inner values in their standard deviations, and
-            ``phonetic``, the divergence of the phonemes' probabilities from those of the wanted frames.
+            ``phonetic``, the divergence of the phonemes' probabilities from those of the recording.
         """
         centre = SPECTRAL.start - 1
         told = voice[:, centre : centre + SPECTRUM] * self.voice_deviation + self.voice_mean
         with torch.no_grad():
-            aims, said = self(wanted[..., SPECTRAL] * self.frame_scale + told[:, None])
+            said = self.classifier(whisper).float()
+            aims, _ = self(wanted[..., SPECTRAL] * self.frame_scale + told[:, None])
         heard, guessed = self(made[..., SPECTRAL] * self.frame_scale + told[:, None])
         spreads = [aim.flatten(0, 1).std(0) + 1e-3 for aim in aims]
         parts = [((x - y) / s).abs().mean() for x, y, s in zip(heard, aims, spreads, strict=True)]

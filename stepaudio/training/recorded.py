@@ -27,7 +27,7 @@ def extract_recorded(data: Path, out: Path, per_shard: int = 40) -> Iterator[str
         per_shard: recordings in a file.
     """
     from stepaudio import hub
-    from stepaudio.decoder.kokoro_graph import read_vocab
+    from stepaudio.decoder.kokoro_graph import phoneme_ids, read_vocab
     from stepaudio.training.engine.teacher import GRAPH, FirstHalf, VoiceTables
 
     teacher = hub.folder("kokoro-82m")
@@ -36,7 +36,7 @@ def extract_recorded(data: Path, out: Path, per_shard: int = 40) -> Iterator[str
 
     def read(row: Mapping[str, Any]) -> tuple[dict[str, Any], Heard] | None:
         audio = Audio.read(data / row["audio"])
-        ids = [vocab[char] for char in row["phonemes"] if char in vocab]
+        ids = phoneme_ids(row["phonemes"], vocab)
         intent = first(ids, tables.mix(row["voices"], len(ids)), row["speed"])
         said = Said(intent.durations, intent.pitch)
         offset, error = find_offset(said, analyse(audio, method="dio").to_array())

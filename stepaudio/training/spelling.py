@@ -46,6 +46,7 @@ def spell(
         hear: gives the text of a take without one, by its key.
         language: of the texts.
     """
+    from stepaudio.decoder.kokoro_graph import phoneme_ids
     from stepaudio.speech.g2p import phonemize
     from stepaudio.speech.normalise import normalise
 
@@ -53,6 +54,6 @@ def spell(
     for take in takes:
         text = take["text"] or hear(take["key"])
         phonemes = phonemize(normalise(text, language), language)
-        ids = [vocab[sign] for sign in phonemes if sign in vocab]
+        ids = phoneme_ids(phonemes, vocab)
         spelled.append({**take, "text": text, "ids": ids})
     return spelled

@@ -147,7 +147,7 @@ class Autoencoder(nn.Module):
         parts["features"] = F.mse_loss(made_features, features)
         parts |= self._listen(made, batch, features)
         if perception is not None:
-            parts |= perception.compare(made[::2], batch.target[::2], batch.voice[::2])
+            parts |= perception.compare(*(x[::2] for x in (made, batch.target, batch.voice, batch.whisper)))
         if anchor is not None:
             parts["anchor"] = _distance(streams, anchor(batch.whisper, batch.world), batch.taught)
         parts["total"] = sum(

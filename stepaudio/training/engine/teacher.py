@@ -139,11 +139,12 @@ class Kokoro:
 
     def phonemes(self, text: str, language: str) -> tuple[str, list[int]]:
         """Return the phonemes of a sentence as nano's front end reads it, and their token ids."""
+        from stepaudio.decoder.kokoro_graph import phoneme_ids
         from stepaudio.speech.g2p import phonemize
         from stepaudio.speech.normalise import normalise
 
         phonemes = phonemize(normalise(text, language), language)
-        return phonemes, [self._vocab[char] for char in phonemes if char in self._vocab]
+        return phonemes, phoneme_ids(phonemes, self._vocab)
 
     def intend(self, ids: list[int], voices: Mapping[str, float], speed: float) -> Intent:
         """Return how at most 510 tokens would be said by a mix of voices (weights by name)."""
