@@ -58,6 +58,8 @@ def test_variants_have_features_of_other_sound_and_frames_that_fit(kind: Kind, t
     assert made[f"{key}.whisper"][0, 0] == pytest.approx(seconds * 160, rel=0.01)
     assert groups == pytest.approx(seconds / 0.12, abs=1)
     assert made[f"{key}.speaker"].any() == (kind == "noisy")
+    save_file(made, tmp_path / f"set.{kind}-000.st")
+    assert not any(held_out(clip) for clip in load_shards(tmp_path, [f"set.{kind}-000"]))
 
 
 @pytest.mark.parametrize("ratio", SPEEDS.values())

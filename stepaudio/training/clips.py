@@ -103,10 +103,12 @@ def read_takes(features: Path) -> list[dict[str, Any]]:
 
 
 def held_out(clip: "Clip | Recording", every: int = 30) -> bool:
-    """Whether a clip is kept from training: one in `every`, by its name."""
+    """Whether a clip is kept from training: one in `every`, by its name; a variant is where its recording is."""
+    import re
     import zlib
 
-    return zlib.crc32(clip.name.encode()) % every == 0
+    recording = re.sub(r"\.\w+(?=-\d+/)", "", clip.name)
+    return zlib.crc32(recording.encode()) % every == 0
 
 
 @dataclass(frozen=True)
