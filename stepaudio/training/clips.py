@@ -103,7 +103,7 @@ def read_takes(features: Path) -> list[dict[str, Any]]:
 
 
 def held_out(clip: "Clip | Recording", every: int = 30) -> bool:
-    """Whether a clip is kept from training: one in `every`, by its name; a variant is where its recording is."""
+    """Whether a clip is kept from training: one in `every`, by its name; a variant as its recording."""
     import re
     import zlib
 
