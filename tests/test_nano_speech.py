@@ -8,6 +8,7 @@ from stepaudio.audio import Audio
 from stepaudio.codes import Codes
 from stepaudio.errors import InputError, ModelError
 from stepaudio.evaluation.metrics.text import text_errors
+from stepaudio.voices import Voice
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -103,6 +104,13 @@ def test_a_clip_becomes_a_voice_like_its_speaker(own: stepaudio.StepAudio, share
     likeness = similarity(encoder.embed(spoken), encoder.embed(Audio.read(clips[1])))
     print(f"clone similarity {likeness:.2f}")
     assert likeness > 0.5
+    # What brings a clone nearer to its speaker costs words: copies of codes leave it out, speech does not.
+    codes = own.tokenize(Audio.read(clips[2]))
+    plain = Voice(voice.info, {key: value for key, value in voice.tensors.items() if key != "match"})
+    assert "match" in voice.tensors
+    copies = [own.detokenize(codes, voice=each, seed=1).samples for each in (voice, plain)]
+    assert np.array_equal(*copies)
+    assert not np.array_equal(spoken.samples, own.speak(TEXTS[4], voice=plain).samples)
 
 
 def test_the_teachers_voice_files_are_not_for_it(own: stepaudio.StepAudio) -> None:

@@ -364,3 +364,23 @@ def test_published_models_become_runs_to_start_from(tmp_path: Path) -> None:
     for loaded, model in pairs:
         for name, value in model.state_dict().items():
             assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_the_mean_of_runs_is_kept_as_a_run(tmp_path: Path) -> None:
+    from stepaudio.training.work import Work
+
+    for name, value in (("one", 1.0), ("two", 3.0), ("other", 1.0)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        width = 3 if name == "other" else 2
+        torch.save(
+            {"w": torch.full((width,), value), "n": torch.tensor(7)}, tmp_path / "runs" / name / "best.pt"
+        )
+    work = Work(tmp_path)
+    work.average(["one", "two"], "mean")
+    mean = work.best("mean")
+    assert torch.equal(mean["w"], torch.tensor([2.0, 2.0]))
+    assert mean["n"] == 7
+    with pytest.raises(ModelError, match="not of one shape"):
+        work.average(["one", "other"], "mean")
+    with pytest.raises(ModelError, match="nothing has been trained"):
+        work.average(["one", "none"], "mean")

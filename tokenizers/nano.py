@@ -219,6 +219,18 @@ def adapt(
 
 
 @app.command()
+def average(
+    runs: Annotated[list[str], typer.Argument(help="Runs, of which one began where another ended.")],
+    work: Where = Path("runs/nano"),
+    run: str = "average",
+) -> None:
+    """Take the mean of the weights of runs, which errs less than each of them."""
+    from stepaudio.training.work import Work
+
+    Work(work).average(runs, run)
+
+
+@app.command()
 def flow(
     work: Where = Path("runs/nano"),
     run: str = "flow",

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from stepaudio.training.judge import Judge, Take
 
 TEACHER = "nano-kokoro"
-TEXTS_A_CLONE = 3
+TEXTS_A_CLONE = 6
+LONG = 30
+"""Characters from which a sentence takes the 1.6 s that the speaker encoder wants to hear."""
 LOST, ADDED = 2, 3
 """Words at the end that may be lost, or added, before an ending counts as cut or babble."""
 
@@ -235,6 +237,7 @@ def cloning(bench: Bench, recordings: Sequence[Recording]) -> None:
     cloned: list[float] = []
     same: list[float] = []
     takes: list[Take] = []
+    texts = [text for text in sentences() if len(text) >= LONG]
     for speaker, clips in by_speaker.items():
         if len(clips) < 2:
             continue
@@ -243,7 +246,7 @@ def cloning(bench: Bench, recordings: Sequence[Recording]) -> None:
         others = [embed(clip.audio) for clip in clips[1:6]]
         same += [similarity(embed(clips[0].audio), other) for other in others]
         for index in range(TEXTS_A_CLONE):
-            text = bench.texts[(7 * len(takes) + 3 * index) % len(bench.texts)]
+            text = texts[(7 * len(takes) + 3 * index) % len(texts)]
             made = bench.sa.speak(text, voice=voice)
             takes.append(Take(made, text))
             cloned.append(float(np.mean([similarity(embed(made), other) for other in others])))

@@ -85,9 +85,14 @@ class NanoCodec:
     def decode(self, codes: SpeechCodes, *, voice: Voice, seed: int | None = None) -> Audio:
         """Return the sound of `codes` in `voice`.
 
+        A cloned voice's mending (`decoder.voice_match`) is left out: it brings the copy nearer to the speaker, and
+        costs words, which is what codes are for.
+
         Raises:
             InputError: codes of another family, or none.
         """
+        from dataclasses import replace
+
         import torch
 
         from stepaudio.decoder.world import WorldFrames, synthesise
@@ -102,7 +107,7 @@ class NanoCodec:
             torch.tensor([[*stream, *[stream[-1]] * (groups * each - len(stream))]])
             for stream, each in zip((codes.linguistic, codes.semantic), GROUP, strict=True)
         ]
-        told = models.voice(voice)
+        told = replace(models.voice(voice), match=None)
         with torch.inference_mode():
             frames = models.decoder(*models.values(*streams), told.condition, told.prompt, seed=seed or 0)
         sound = synthesise(WorldFrames.from_array(models.absolute(frames, told)))

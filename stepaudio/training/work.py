@@ -51,6 +51,26 @@ class Work:
         weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return weights
 
+    def average(self, runs: Sequence[str], run: str) -> None:
+        """Write the mean of the weights of runs that share a beginning as what another run has kept.
+
+        Raises:
+            ModelError: one of them has none, or they are not of one shape.
+        """
+        import torch
+
+        weights = [self.best(one) for one in runs]
+        shapes = [{name: value.shape for name, value in one.items()} for one in weights]
+        if any(other != shapes[0] for other in shapes):
+            raise ModelError(f"the runs {', '.join(runs)} are not of one shape")
+        mean = {
+            name: torch.stack([one[name] for one in weights]).mean(0) if value.is_floating_point() else value
+            for name, value in weights[0].items()
+        }
+        folder = self.folder / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(mean, folder / "best.pt")
+
     def scale(self, clips: Sequence[Clip] | None = None) -> Scale:
         """The scale, measured on `clips` if it is not written yet."""
         path = self.folder / "scale.npz"
