@@ -85,8 +85,8 @@ class NanoCodec:
     def decode(self, codes: SpeechCodes, *, voice: Voice, seed: int | None = None) -> Audio:
         """Return the sound of `codes` in `voice`.
 
-        A cloned voice's mending (`decoder.voice_match`) is left out: it brings the copy nearer to the speaker, and
-        costs words, which is what codes are for.
+        A cloned voice's mending (`decoder.voice_match`) is left out: it brings a copy nearer to the speaker
+        and costs words, which are what codes are for.
 
         Raises:
             InputError: codes of another family, or none.
