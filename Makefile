@@ -25,7 +25,7 @@ demo: env models
 	@$(BIN)/stepaudio demo
 
 test: dev models
-	@$(BIN)/stepaudio models pull nano-own
+	@$(BIN)/stepaudio models pull nano-kokoro
 	@$(PYTEST) --dist loadfile --durations=25
 
 test-full: export STEPAUDIO_TESTS := full

@@ -44,7 +44,8 @@ def run(*args: object) -> str:
 def test_list(home: Path) -> None:
     rows = {row["name"]: row for row in json.loads(run("list", "--json"))}
     assert not any(row["present"] for row in rows.values())
-    needed = ("whisper-tiny.en", "smollm2-135m-instruct", "nano-ear", "kokoro-82m")
+    speech = ("nano-speech", "speaker-ge2e", "watermark-perth")
+    needed = ("whisper-tiny.en", "smollm2-135m-instruct", "nano-ear", *speech)
     assert rows["nano"]["bytes"] == sum(rows[name]["bytes"] for name in needed)
     lines = run("list").splitlines()
     assert len(lines) == len(rows)

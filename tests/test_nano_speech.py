@@ -23,7 +23,7 @@ TEXTS = (
     "Remember to water the plants while I'm away.",
     "The wind blew the hat right off his head.",
 )
-OWN = "nano-own"
+OWN = "nano"
 
 
 @pytest.fixture(scope="session")
