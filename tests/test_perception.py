@@ -71,7 +71,7 @@ def test_equal_frames_sound_alike_and_others_learn_to() -> None:
     torch.manual_seed(0)
     hears = perception(Encoder(TINY).eval().requires_grad_(False))
     wanted, voice = torch.randn(2, 24, WIDTH), torch.randn(2, STATISTICS + SPEAKER)
-    inner, _ = hears(wanted[..., 2 : 2 + SPECTRUM] + voice[:, None, 1 : 1 + SPECTRUM])
+    inner = hears(wanted[..., 2 : 2 + SPECTRUM] + voice[:, None, 1 : 1 + SPECTRUM])
     whisper = hears.encoder.after_norm(inner[-1])
     same = hears.compare(wanted, wanted, voice, whisper)
     assert float(same["perceived"]) < 1e-6

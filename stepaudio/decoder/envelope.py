@@ -10,7 +10,7 @@ from math import log
 
 import numpy as np
 
-from stepaudio.decoder.world import APERIODICITY, FFT, RATE, SPECTRUM, WorldFrames, shift_formants
+from stepaudio.decoder.world import APERIODICITY, FFT, RATE, SPECTRAL, SPECTRUM, WorldFrames, shift_formants
 
 DB = log(10) / 10
 """What 1 dB is in c[0]."""
@@ -67,5 +67,5 @@ def speech_level(frames: np.ndarray) -> float:
     """Level of the voiced frames of (T, 45) WORLD frames in dB of full scale; of all where none is voiced."""
     voiced = frames[frames[:, 1] > 0.5]
     voiced = voiced if len(voiced) else frames
-    power = [10 ** (frame_level(row) / 10) for row in voiced[:, 2 : 2 + SPECTRUM].astype(float)]
+    power = [10 ** (frame_level(row) / 10) for row in voiced[:, SPECTRAL].astype(float)]
     return float(10 * np.log10(np.mean(power)))

@@ -10,7 +10,7 @@ from math import exp, log, log10, pi, sin, tanh
 import numpy as np
 
 from stepaudio.decoder.envelope import DB, encode_log, formant_shift, frame_level, frequencies, tilt
-from stepaudio.decoder.world import F0_CEIL, F0_FLOOR, FRAME_RATE, SPECTRUM, WIDTH
+from stepaudio.decoder.world import F0_CEIL, F0_FLOOR, FRAME_RATE, SPECTRAL, SPECTRUM, WIDTH
 from stepaudio.effects import Effect
 from stepaudio.errors import ModelError
 from stepaudio.speech.rhythm import Score
@@ -150,7 +150,7 @@ def is_neutral(effect: Effect) -> bool:
 
 def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray:
     effect = state.effect
-    spectrum, aperiodicity = frame[2 : 2 + SPECTRUM], frame[2 + SPECTRUM :]
+    spectrum, aperiodicity = frame[SPECTRAL], frame[2 + SPECTRUM :]
     before = frame_level(spectrum)
     level = before + effect.level
     if state.speaker.level is not None:
@@ -178,7 +178,7 @@ def _edit(state: ExpressionState, frame: np.ndarray, phoneme: int) -> np.ndarray
         aperiodicity = np.minimum(aperiodicity, _HUM_APERIODICITY)
     # The level is what was asked for, whatever the other edits did to it.
     gain = _limited(level, before) - frame_level(spectrum)
-    frame[2 : 2 + SPECTRUM] = spectrum
+    frame[SPECTRAL] = spectrum
     frame[2] += gain * DB
     frame[2 + SPECTRUM :] = aperiodicity
     return frame

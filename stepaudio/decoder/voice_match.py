@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepaudio.decoder.world import SPECTRUM
+from stepaudio.decoder.world import SPECTRAL, SPECTRUM
 
 SHARE = 0.4
 """How much of the map is used; all of it sounds sharp, and costs intelligibility."""
@@ -19,7 +19,6 @@ RIDGE = 0.1
 """Part of the mean variance that is added to every direction: a clip has few frames."""
 FEWEST = 50
 """Voiced frames from which a match can be measured."""
-_AT = slice(2, 2 + SPECTRUM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class VoiceMatch:
         both = (made[:, 1] > 0.5) & (wanted[:, 1] > 0.5)
         if both.sum() < FEWEST:
             return None
-        ours, theirs = made[both, _AT].astype(float), wanted[both, _AT].astype(float)
+        ours, theirs = made[both, SPECTRAL].astype(float), wanted[both, SPECTRAL].astype(float)
         middle = ours.mean(0)
         moved = _map_between(_covariance(ours), _covariance(theirs))
         matrix = np.eye(SPECTRUM) + SHARE * (moved - np.eye(SPECTRUM))
@@ -54,10 +53,10 @@ class VoiceMatch:
 
     def apply(self, frames: np.ndarray) -> np.ndarray:
         """Return frames (T, 45) corrected as far as they are voiced."""
-        spectrum = frames[:, _AT]
+        spectrum = frames[:, SPECTRAL]
         rest = (spectrum - self.middle) @ self.matrix.T + self.middle + self.shift - spectrum
         corrected = frames.copy()
-        corrected[:, _AT] += np.clip(frames[:, 1:2], 0.0, 1.0) * rest
+        corrected[:, SPECTRAL] += np.clip(frames[:, 1:2], 0.0, 1.0) * rest
         return corrected
 
     def to_array(self) -> np.ndarray:

@@ -20,6 +20,8 @@ APERIODICITY = 3  # WORLD's own band count at 24 kHz
 FFT = 1024  # what CheapTrick uses at 24 kHz with the default F0 floor
 F0_FLOOR, F0_CEIL = 60.0, 800.0
 WIDTH = 2 + SPECTRUM + APERIODICITY
+SPECTRAL = slice(2, 2 + SPECTRUM)
+"""Where the spectrum is in the array of a frame."""
 
 PitchMethod = Literal["dio", "harvest"]
 
@@ -71,7 +73,7 @@ class WorldFrames:
             raise ModelError(f"WORLD frames need {WIDTH} values each, got an array of shape {array.shape}")
         f0 = np.exp(np.clip(array[:, 0], np.log(F0_FLOOR), np.log(F0_CEIL)))
         f0 = np.where(array[:, 1] > 0.5, f0, 0.0).astype(np.float32)
-        spectrum = array[:, 2 : 2 + SPECTRUM].astype(np.float32)
+        spectrum = array[:, SPECTRAL].astype(np.float32)
         return cls(f0, spectrum, np.minimum(array[:, 2 + SPECTRUM :], 0.0).astype(np.float32))
 
 

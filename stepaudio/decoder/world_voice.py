@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepaudio.decoder.world import SPECTRUM, WIDTH
+from stepaudio.decoder.world import SPECTRAL, SPECTRUM, WIDTH
 
 STATISTICS = 1 + SPECTRUM + 3 + 1 + SPECTRUM
 """Width of `WorldVoice.to_array`: pitch, mean spectrum, mean aperiodicity, and two kinds of spread."""
@@ -39,7 +39,7 @@ class WorldVoice:
         deviation = voiced.std(0)
         return cls(
             centre.astype(np.float32),
-            np.concatenate([deviation[:1], deviation[2 : 2 + SPECTRUM]]).astype(np.float32),
+            np.concatenate([deviation[:1], deviation[SPECTRAL]]).astype(np.float32),
         )
 
     def to_array(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from stepaudio.codes import GROUP
 from stepaudio.decoder.envelope import frame_level
 from stepaudio.decoder.voice_match import MATCH_SHAPE, VoiceMatch
-from stepaudio.decoder.world import SPECTRUM
+from stepaudio.decoder.world import SPECTRAL
 from stepaudio.decoder.world_flow import WorldFlow, WorldFlowConfig, WorldPrompt
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import ModelError
@@ -159,7 +159,7 @@ class NanoSpeech:
             world,
             torch.from_numpy(speaker * len(speaker) ** 0.5)[None],
             condition,
-            frame_level(centre[2 : 2 + SPECTRUM].astype(float)) + ABOVE_MEAN_DB,
+            frame_level(centre[SPECTRAL].astype(float)) + ABOVE_MEAN_DB,
             self._prompt(voice),
             VoiceMatch.from_array(check_tensor(voice, "match", MATCH_SHAPE))
             if "match" in voice.tensors

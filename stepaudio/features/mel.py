@@ -88,8 +88,13 @@ def whisper_log_mel(waveform: Tensor, config: MelConfig = WHISPER_128, *, right_
     """
     waveform = pad(waveform, (0, right_padding)) if right_padding else waveform
     power = _power_spectrum(waveform, config, center=True)[..., :-1]
-    log_mel = (mel_filterbank(config).to(power.device) @ power).clamp(min=1e-10).log10()
-    floor = log_mel.amax(dim=(-2, -1), keepdim=True) - 8.0
+    return whisper_scale(mel_filterbank(config).to(power.device) @ power)
+
+
+def whisper_scale(power: Tensor) -> Tensor:
+    """The power in mel filters (..., n_mels, T) as Whisper sees it; see `whisper_log_mel`."""
+    log_mel = power.clamp(min=1e-10).log10()
+    floor = log_mel.detach().amax(dim=(-2, -1), keepdim=True) - 8.0
     return (torch.maximum(log_mel, floor) + 4.0) / 4.0
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.decoder.envelope import formant_shift
-from stepaudio.decoder.world import SPECTRUM, WIDTH
+from stepaudio.decoder.world import SPECTRAL, WIDTH
 from stepaudio.decoder.world_voice import Scale, WorldVoice
 from stepaudio.errors import InputError
 from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP
@@ -214,7 +214,7 @@ class Batches:
         if random.random() < self.shifted:
             shifted = clip.world.copy()
             warp = self._warps[random.integers(len(self._warps))]
-            shifted[:, 2 : 2 + SPECTRUM] = shifted[:, 2 : 2 + SPECTRUM] @ warp
+            shifted[:, SPECTRAL] = shifted[:, SPECTRAL] @ warp
             shifted[:, 0] += random.uniform(-0.4, 0.4)
             voice, speaker = WorldVoice.of(shifted), None
             target = self.scale.relative(shifted[at], voice)

@@ -10,7 +10,7 @@ G is the number of whole groups of 120 ms. The teacher's F0 is known, so nothing
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,6 +94,28 @@ def analyse_known(sound: np.ndarray, pitch: np.ndarray) -> WorldFrames:
     )
 
 
+def clip_tensors(
+    key: str, whisper: np.ndarray, world: np.ndarray, speaker: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The tensors of a clip, by name, of as many whole groups as its features and frames fill."""
+    groups = group_count(len(world), len(whisper))
+    return {
+        f"{key}.whisper": np.ascontiguousarray(whisper[: groups * WHISPER_PER_GROUP].astype(np.float16)),
+        f"{key}.world": np.ascontiguousarray(world[: groups * WORLD_PER_GROUP]),
+        f"{key}.speaker": speaker.astype(np.float32),
+    }
+
+
+def save_features(path: Path, tensors: Mapping[str, np.ndarray], takes: Sequence[Mapping[str, Any]]) -> None:
+    """Write a shard's features, whole or not at all, and what `clips.read_takes` is to find beside them."""
+    from safetensors.numpy import save_file
+
+    path.with_suffix(".json").write_text(json.dumps(takes), "utf-8")
+    unfinished = path.with_suffix(".part")
+    save_file(dict(tensors), unfinished)
+    unfinished.replace(path)
+
+
 def features(clips: Iterable[Heard], encoder: Encoder, speakers: Embedder) -> dict[str, np.ndarray]:
     """The tensors of a shard."""
     tensors: dict[str, np.ndarray] = {}
@@ -102,12 +124,8 @@ def features(clips: Iterable[Heard], encoder: Encoder, speakers: Embedder) -> di
         pitch = clip.pitch
         frames = analyse(audio, method="harvest") if pitch is None else analyse_known(audio.samples, pitch)
         world, encoded = frames.to_array(), encoder.clip(audio.resample(ENCODER_RATE).samples)
-        groups = group_count(len(world), len(encoded))
-        whisper = encoded[: groups * WHISPER_PER_GROUP].astype(np.float16)
-        tensors[f"{clip.key}.whisper"] = np.ascontiguousarray(whisper)
-        tensors[f"{clip.key}.world"] = np.ascontiguousarray(world[: groups * WORLD_PER_GROUP])
         start = Audio(audio.samples[: SPEAKER_SECONDS * RATE], RATE)
-        tensors[f"{clip.key}.speaker"] = speakers.embed(start).astype(np.float32)
+        tensors |= clip_tensors(clip.key, encoded, world, speakers.embed(start))
     return tensors
 
 
@@ -200,8 +218,6 @@ def extract_rows(
         read: gives what `clips.read_takes` is to find and the sound of a line, or nothing to leave it out.
         per_shard: lines to a file.
     """
-    from safetensors.numpy import save_file
-
     from stepaudio import hub
     from stepaudio.decoder.ge2e import CARD, SpeakerEncoder
     from stepaudio.features.whisper import WhisperFeatures
@@ -215,10 +231,8 @@ def extract_rows(
         if path.exists():
             continue
         found = [pair for row in rows[first : first + per_shard] if (pair := read(row)) is not None]
-        path.with_suffix(".json").write_text(json.dumps([take for take, _ in found]), "utf-8")
-        unfinished = path.with_suffix(".part")
-        save_file(features((clip for _, clip in found), encoder, speakers), unfinished)
-        unfinished.replace(path)
+        tensors = features((clip for _, clip in found), encoder, speakers)
+        save_features(path, tensors, [take for take, _ in found])
         yield path.stem
 
 

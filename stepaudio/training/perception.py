@@ -12,16 +12,16 @@ from torch.nn import functional as F
 
 from stepaudio.convert.ctranslate2_file import read_ctranslate2
 from stepaudio.decoder.envelope import basis
-from stepaudio.decoder.world import FFT, FRAME_RATE, RATE, SPECTRUM
+from stepaudio.decoder.world import FFT, FRAME_RATE, RATE, SPECTRAL, SPECTRUM
 from stepaudio.decoder.world_voice import Scale
 from stepaudio.encoder import Encoder, EncoderConfig
-from stepaudio.features.mel import MelConfig, mel_filterbank
+from stepaudio.features.mel import MelConfig, mel_filterbank, whisper_scale
 from stepaudio.training.loop import Losses
 
 TINY = EncoderConfig(n_mels=80, n_state=384, n_head=6, n_layer=4, key_bias=True, pool=False)
 """Whisper tiny's encoder."""
-LAYERS = (2, 4)
-"""Blocks behind which decoded and wanted frames are compared."""
+LAYERS = (2, TINY.n_layer)
+"""Blocks behind which decoded and wanted frames are compared; the last one also tells the phonemes."""
 WINDOW_POWER = 150.0
 """Sum of the squares of Whisper's Hann window of 400 samples: what noise of power 1 has in a bin."""
 SPACING, WHISPER_SPACING = RATE / FFT, 40.0
@@ -30,8 +30,6 @@ HEARD = 8000.0
 """Hz up to which Whisper hears."""
 LOUDEST = 20.0
 """Natural logarithm of more power than any sound has: early in training frames may be anything."""
-SPECTRAL = slice(2, 2 + SPECTRUM)
-"""Where the spectrum is in a frame."""
 
 
 def load_encoder(folder: Path) -> Encoder:
@@ -98,22 +96,16 @@ class Perception(nn.Module):
     def log_mel(self, spectrum: Tensor) -> Tensor:
         """Coded spectra (batch, T, 40) to what Whisper would see of them, (batch, 80, T) float32."""
         power = (spectrum.float() @ self.basis).clamp(max=LOUDEST).exp() @ self.filters.T
-        log_mel = power.clamp(min=1e-10).log10().transpose(1, 2)
-        floor = log_mel.detach().amax(dim=(-2, -1), keepdim=True) - 8.0
-        return (torch.maximum(log_mel, floor) + 4.0) / 4.0
+        return whisper_scale(power.transpose(1, 2))
 
-    def forward(self, spectrum: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Hear coded spectra (batch, T, 40).
-
-        Returns:
-            The inner values (batch, T / 2, 384) behind each of `LAYERS`, and the logits of the phonemes.
-        """
+    def forward(self, spectrum: Tensor) -> list[Tensor]:
+        """Coded spectra (batch, T, 40) to the inner values (batch, T / 2, 384) behind each of `LAYERS`."""
         hidden, found = self.encoder.embed(self.log_mel(spectrum)), []
         for index, block in enumerate(self.encoder.blocks, start=1):
             hidden = block(hidden, None)
             if index in LAYERS:
                 found.append(hidden.float())
-        return found, self.classifier(self.encoder.after_norm(hidden)).float()
+        return found
 
     def compare(self, made: Tensor, wanted: Tensor, voice: Tensor, whisper: Tensor) -> Losses:
         """How differently decoded and wanted frames sound, but for pitch and voicing.
@@ -134,8 +126,9 @@ class Perception(nn.Module):
         told = voice[:, centre : centre + SPECTRUM] * self.voice_deviation + self.voice_mean
         with torch.no_grad():
             said = self.classifier(whisper).float()
-            aims, _ = self(wanted[..., SPECTRAL] * self.frame_scale + told[:, None])
-        heard, guessed = self(made[..., SPECTRAL] * self.frame_scale + told[:, None])
+            aims = self(wanted[..., SPECTRAL] * self.frame_scale + told[:, None])
+        heard = self(made[..., SPECTRAL] * self.frame_scale + told[:, None])
+        guessed = self.classifier(self.encoder.after_norm(heard[-1])).float()
         spreads = [aim.flatten(0, 1).std(0) + 1e-3 for aim in aims]
         parts = [((x - y) / s).abs().mean() for x, y, s in zip(heard, aims, spreads, strict=True)]
         divergence = F.kl_div(

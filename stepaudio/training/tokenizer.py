@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stepaudio.decoder.convnext import convnext
 from stepaudio.decoder.regressor import FrameRegressor, RegressorConfig
-from stepaudio.decoder.world import SPECTRUM, WIDTH
+from stepaudio.decoder.world import SPECTRAL, SPECTRUM, WIDTH
 from stepaudio.tokenizer.nano import NanoTokenizer, NanoTokenizerConfig, QuantisedStreams
 from stepaudio.training.clips import UNKNOWN, Batch
 from stepaudio.training.loop import Losses
@@ -213,10 +213,10 @@ def _phoneme_loss(logits: Tensor, spoken: Tensor) -> tuple[Tensor, Tensor]:
 def frame_losses(made: Tensor, target: Tensor, frame_scale: Tensor) -> Losses:
     """Parts of the error of frames (batch, T, 45), relative and scaled; voicing is a logit in `made`."""
     voiced = target[..., 1]
-    spectrum = (made[..., 2 : 2 + SPECTRUM] - target[..., 2 : 2 + SPECTRUM]).abs()
-    root = frame_scale[2 : 2 + SPECTRUM].sqrt()
+    spectrum = (made[..., SPECTRAL] - target[..., SPECTRAL]).abs()
+    root = frame_scale[SPECTRAL].sqrt()
     # Cepstral values: their plain sum of squares is the distance of the log spectra (Parseval).
-    plain = spectrum * frame_scale[2 : 2 + SPECTRUM]
+    plain = spectrum * frame_scale[SPECTRAL]
     return {
         "spectrum": (spectrum * (root / root.mean())).mean(),
         "distortion": (plain.square().sum(-1) + 1e-4).sqrt().mean(),

@@ -5,7 +5,6 @@ read at that speed, with pitch and formants moved by as much. Noisy ones have ro
 the encoder hears, while the frames stay clean: noise is nothing that codes should carry.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import log
 from pathlib import Path
@@ -16,12 +15,11 @@ import torch
 
 from stepaudio.audio import Audio
 from stepaudio.decoder.envelope import formant_shift
-from stepaudio.decoder.world import SPECTRUM
+from stepaudio.decoder.world import SPECTRAL
 from stepaudio.decoder.world_voice import SPEAKER
 from stepaudio.features.whisper import HOP, RATE, WINDOW
-from stepaudio.tokenizer.nano import WHISPER_PER_GROUP, WORLD_PER_GROUP, group_count
 from stepaudio.training.clips import held_out, load_shards, read_takes
-from stepaudio.training.corpus import Encoder
+from stepaudio.training.corpus import Encoder, clip_tensors, save_features
 from stepaudio.training.disturb import disturb, make_music
 
 Kind = Literal["slow", "fast", "noisy"]
@@ -39,8 +37,6 @@ def vary_set(data: Path, features: Path, kinds: Sequence[Kind] = KINDS) -> Itera
         features: the folder of the shards; a variant of ``SET-000`` is ``SET.KIND-000``.
         kinds: which.
     """
-    from safetensors.numpy import save_file
-
     from stepaudio import hub
     from stepaudio.features.whisper import WhisperFeatures
 
@@ -50,20 +46,17 @@ def vary_set(data: Path, features: Path, kinds: Sequence[Kind] = KINDS) -> Itera
             path = features / f"{data.name}.{kind}{source.stem.removeprefix(data.name)}.st"
             if path.exists():
                 continue
-            tensors = dict(vary_shard(source, data, kind, encoder))
             takes = [
                 {**take, "who": f"{take.get('who') or take['key']}.{kind}"} for take in read_takes(source)
             ]
-            path.with_suffix(".json").write_text(json.dumps(takes), "utf-8")
-            unfinished = path.with_suffix(".part")
-            save_file(tensors, unfinished)
-            unfinished.replace(path)
+            save_features(path, vary_shard(source, data, kind, encoder), takes)
             yield path.stem
 
 
-def vary_shard(source: Path, data: Path, kind: Kind, encoder: Encoder) -> Iterator[tuple[str, np.ndarray]]:
+def vary_shard(source: Path, data: Path, kind: Kind, encoder: Encoder) -> dict[str, np.ndarray]:
     """The tensors of a variant of the shard `source`, by name; see `vary_set`."""
-    music = make_music(4, WINDOW / RATE)
+    music = make_music(4, WINDOW / RATE) if kind == "noisy" else None
+    tensors: dict[str, np.ndarray] = {}
     for number, clip in enumerate(load_shards(source.parent, [source.stem])):
         if held_out(clip):
             continue
@@ -72,18 +65,15 @@ def vary_shard(source: Path, data: Path, kind: Kind, encoder: Encoder) -> Iterat
         prepared = len(clip.whisper) * HOP
         sound = Audio.read(next(data.glob(f"{key}.*"))).resample(RATE).samples[:prepared]
         world, speaker = clip.world, clip.speaker
-        if kind == "noisy":
+        if music is not None:
             random, length = torch.Generator().manual_seed(number), torch.tensor([len(sound)])
             sound = disturb(torch.from_numpy(sound)[None], length, ["any"], music, random)[0].numpy()
         else:
             sound = Audio(sound, round(RATE * SPEEDS[kind])).resample(RATE).samples
             # Nobody has heard this speaker before.
             world, speaker = at_speed(world, SPEEDS[kind]), np.zeros(SPEAKER, np.float32)
-        whisper = encoder.clip(sound[:WINDOW])
-        groups = group_count(len(world), len(whisper))
-        yield f"{key}.whisper", whisper[: groups * WHISPER_PER_GROUP].astype(np.float16)
-        yield f"{key}.world", world[: groups * WORLD_PER_GROUP]
-        yield f"{key}.speaker", speaker
+        tensors |= clip_tensors(key, encoder.clip(sound[:WINDOW]), world, speaker)
+    return tensors
 
 
 def at_speed(world: np.ndarray, ratio: float) -> np.ndarray:
@@ -95,5 +85,5 @@ def at_speed(world: np.ndarray, ratio: float) -> np.ndarray:
     read = (world[low] * (1 - part) + world[high] * part).astype(np.float32)
     read[:, 0] += log(ratio)
     read[:, 1] = read[:, 1] > 0.5
-    read[:, 2 : 2 + SPECTRUM] = read[:, 2 : 2 + SPECTRUM] @ formant_shift(ratio).astype(np.float32)
+    read[:, SPECTRAL] = read[:, SPECTRAL] @ formant_shift(ratio).astype(np.float32)
     return read
